@@ -1,0 +1,434 @@
+//! What the files in the configuration directory mean, typed and checked.
+//!
+//! `read` takes TOML tables apart key by key and collects every problem; `host` and `app` turn them into the types
+//! below; `secret` and `text` resolve what a file may only point at. A [`Config`] that exists is one the daemon can
+//! run: cycles, clashing ports, literal secrets and unknown keys were refused on the way. Line: nothing here starts,
+//! deploys or listens; whether a path or a user exists is asked only where the check says so.
+
+use crate::base::{AppName, Bytes, ServiceName};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that is configured: the host and its applications.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The directory the files were read from; secret files are relative to it.
+    pub dir: PathBuf,
+    /// `pintle.toml`.
+    pub host: Host,
+    /// `apps/NAME.toml`, by name.
+    pub apps: BTreeMap<AppName, App>,
+}
+
+/// `pintle.toml`: where things are kept, who may talk to us.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Host {
+    /// What must survive a reboot (`$STATE_DIRECTORY` wins).
+    pub state_dir: PathBuf,
+    /// Sockets and what may be lost at a reboot (`$RUNTIME_DIRECTORY` wins).
+    pub runtime_dir: PathBuf,
+    /// Absent: no listener process is started.
+    pub listen: Option<Listen>,
+    /// `[control] group`: who may use the control socket besides root and the daemon's user.
+    pub control_group: Option<String>,
+}
+
+/// Where something listens or is probed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// TCP, v4 or v6.
+    Tcp(SocketAddr),
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `[listen]`: the webhook listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listen {
+    /// Where it listens.
+    pub address: Address,
+    /// The user it runs as when the daemon is root; `None`: `pintle-listen` if it exists, else `nobody`.
+    pub user: Option<String>,
+    /// The largest body accepted.
+    pub max_body: Bytes,
+    /// What all bodies in flight may hold together.
+    pub memory_budget: Bytes,
+    /// Open connections at most.
+    pub connections: u32,
+    /// A request's head must be complete within this.
+    pub header_timeout: Duration,
+    /// A request's body must be complete within this.
+    pub body_timeout: Duration,
+    /// Requests per client address.
+    pub rate_limit: Rate,
+    /// Peers whose forwarding headers are believed.
+    pub trust_forwarded: Vec<IpAddr>,
+    /// The dashboard's token; `None`: local callers only.
+    pub token: Option<Secret>,
+}
+
+/// So many per span: `30/min`, `6/hour`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In which span.
+    pub per: Duration,
+}
+
+/// A secret's value, never shown: `Debug` and `Display` print dots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl Secret {
+    /// The bytes, for whoever signs or authenticates with them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// `apps/NAME.toml`: one application.
+#[derive(Debug, Clone, PartialEq)]
+pub struct App {
+    /// Its name: the file's stem.
+    pub name: AppName,
+    /// `[source]`.
+    pub source: Source,
+    /// `[app] user`: runs steps and services; `None` only where the daemon is not root or `allow_root` was said.
+    pub user: Option<String>,
+    /// `[trigger]`.
+    pub trigger: Trigger,
+    /// `[deploy]`.
+    pub deploy: Deploy,
+    /// `[rehearsal]`.
+    pub rehearsal: Rehearsal,
+    /// `[[step]]`, in the file's order.
+    pub steps: Vec<Step>,
+    /// `[service.NAME]`, by name.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// `[health]` first, then every `[[probe]]`; may be empty (alive is then all that is asked).
+    pub probes: Vec<Probe>,
+    /// `[backup]`.
+    pub backup: Backup,
+    /// The table the file was read from, references unresolved: what is frozen beside a release.
+    pub definition: toml::Table,
+}
+
+/// `[source]`: where releases come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// What `git fetch` is given: URL or absolute path. (An image source comes with the compose runtime.)
+    pub git: String,
+    /// The only branch that is ever deployed.
+    pub branch: String,
+    /// Complete releases kept, the live one and the previous one always among them. At least 2.
+    pub keep_releases: u32,
+    /// Paths relative to the working directory, kept outside the releases and linked into each.
+    pub shared: Vec<PathBuf>,
+    /// The working directory within the release; empty: its root.
+    pub subdirectory: PathBuf,
+    /// Fetch submodules too.
+    pub submodules: bool,
+    /// Fetch Git LFS objects too.
+    pub lfs: bool,
+    /// How git proves who it is.
+    pub access: Access,
+}
+
+/// How git proves who it is; secrets never reach an argument list.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Access {
+    /// Path of a private key, readable by its owner only.
+    pub ssh_key: Option<PathBuf>,
+    /// Path of a known_hosts file; absent: the user's own, and unknown hosts are accepted on first sight only.
+    pub known_hosts: Option<PathBuf>,
+    /// A token for https.
+    pub token: Option<Secret>,
+}
+
+/// A forge: decides which headers prove origin and how an event reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Forge {
+    Github,
+    Gitlab,
+    Gitea,
+    Forgejo,
+    Gogs,
+    Bitbucket,
+}
+
+/// Events that may trigger a deploy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum TriggerEvent {
+    Push,
+    WorkflowRun,
+}
+
+/// `[trigger]`: which signed events deploy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trigger {
+    /// Which forge sends.
+    pub forge: Forge,
+    /// Any of them may have signed (rotation). Empty: no webhook is accepted for this app.
+    pub secrets: Vec<Secret>,
+    /// Which events count.
+    pub on: Vec<TriggerEvent>,
+    /// The workflow's name that must have succeeded (`workflow_run` only).
+    pub workflow: Option<String>,
+    /// Which events may have started that workflow.
+    pub workflow_events: Vec<String>,
+    /// `owner/name`; derived from the source where it can be.
+    pub repository: Option<String>,
+}
+
+/// `[deploy]`: deadlines of a deploy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deploy {
+    /// From fetch to the end of probation; a rollback has as long again for itself.
+    pub timeout: Duration,
+    /// Healthy and without a restart for so long before the deploy is final. May be zero.
+    pub probation: Duration,
+    /// How long a started release may take to become healthy.
+    pub startup: Duration,
+    /// Niceness of steps, 0 to 19.
+    pub nice: i32,
+    /// `migrate = "stopped"`: the old release is stopped before migrations.
+    pub migrate_stopped: bool,
+}
+
+/// `[rehearsal]`: what a candidate sees of the shared data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rehearsal {
+    /// Which data.
+    pub shared: RehearsalData,
+    /// Added to the candidate's environment.
+    pub env: BTreeMap<String, String>,
+    /// Why no service is rehearsed although some could be (a database server without an `env` of its own).
+    pub off: Option<String>,
+}
+
+/// `[rehearsal] shared`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RehearsalData {
+    /// A scratch copy restored from the backup just made.
+    Copy,
+    /// The real shared paths.
+    Live,
+    /// Empty directories.
+    Empty,
+}
+
+/// A phase that `[[step]]` commands belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum StepPhase {
+    Build,
+    Test,
+    Migrate,
+    Smoke,
+    After,
+}
+
+/// `[[step]]`: one command of a phase.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Shown in logs, reports and history; unique within the app.
+    pub name: String,
+    /// When it runs.
+    pub phase: StepPhase,
+    /// What runs.
+    pub run: Command,
+    /// Ended, with its whole process group, after this.
+    pub timeout: Duration,
+    /// `on_failure = "warn"`: a failure is said, and the deploy goes on.
+    pub warn_only: bool,
+    /// Added to its environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A command as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// For `/bin/sh -c`.
+    Shell(String),
+    /// Program and arguments; a relative program is looked up in the working directory when it contains a '/', else in PATH.
+    Argv(Vec<String>),
+}
+
+impl Command {
+    /// Program and arguments as they are executed.
+    pub fn argv(&self) -> Vec<String> {
+        match self {
+            Command::Shell(line) => vec!["/bin/sh".into(), "-c".into(), line.clone()],
+            Command::Argv(argv) => argv.clone(),
+        }
+    }
+}
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Shell(line) => f.write_str(line),
+            Command::Argv(argv) => f.write_str(&argv.join(" ")),
+        }
+    }
+}
+
+/// How a service passes from the old release to the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Handover {
+    /// The daemon holds the listening socket and passes it to each instance.
+    Socket,
+    /// Each release gets a `PORT` of its own and nginx is switched.
+    Port,
+    /// Stop, then start.
+    Restart,
+}
+
+/// When an ended instance is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Restart {
+    Always,
+    OnFailure,
+    Never,
+}
+
+/// When a started instance counts as up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ready {
+    /// As soon as it was executed.
+    Exec,
+    /// When it sends `READY=1`.
+    Notify,
+    /// When the app's probes that name it pass.
+    Probe,
+}
+
+/// `[service.NAME]`: a process that is kept running.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// What runs.
+    pub run: Command,
+    /// Sockets the daemon binds, holds and passes as LISTEN_FDS, in this order.
+    pub listen: Vec<Address>,
+    /// How releases follow each other.
+    pub handover: Handover,
+    /// Whether a candidate of it is started in the rehearsal.
+    pub rehearse: bool,
+    /// How many processes.
+    pub instances: u32,
+    /// Services that must be up before this one starts.
+    pub after: Vec<ServiceName>,
+    /// What happens when it ends.
+    pub restart: Restart,
+    /// Signal number that asks it to end.
+    pub stop_signal: i32,
+    /// After this it is killed.
+    pub stop_timeout: Duration,
+    /// Missed `WATCHDOG=1` for so long is a hang.
+    pub watchdog: Option<Duration>,
+    /// When it counts as up.
+    pub ready: Ready,
+    /// Its user; the app's where not set.
+    pub user: Option<String>,
+    /// PR_SET_NO_NEW_PRIVS.
+    pub no_new_privs: bool,
+    /// Its environment beside what Pintle sets.
+    pub env: BTreeMap<String, String>,
+    /// Files of `KEY=value` in the working directory, read at each start; must exist.
+    pub env_file: Vec<PathBuf>,
+    /// Enforced where the kernel does.
+    pub memory_max: Option<Bytes>,
+    /// A log file is rotated at this size.
+    pub log_max: Bytes,
+    /// Rotated files kept.
+    pub log_keep: u32,
+}
+
+/// What a probe looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeTarget {
+    /// GET a URL.
+    Http {
+        /// Absolute `http://` or `https://`.
+        url: String,
+        /// The status that is healthy.
+        expect: u16,
+        /// Text the body must contain.
+        contains: Option<String>,
+    },
+    /// GET a path of whatever address the service has.
+    Service {
+        /// Which service.
+        service: ServiceName,
+        /// The path, beginning with '/'.
+        path: String,
+        /// The status that is healthy.
+        expect: u16,
+        /// Text the body must contain.
+        contains: Option<String>,
+    },
+    /// Connect to an address (`HOST:PORT`).
+    Tcp(String),
+    /// Run a command in the live release; 0 is healthy.
+    Run(Command),
+    /// The service's instances are up.
+    Alive(ServiceName),
+}
+
+/// `[health]` or a `[[probe]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// `health` for `[health]`, else its own.
+    pub name: String,
+    /// What it looks at.
+    pub target: ProbeTarget,
+    /// How often.
+    pub every: Duration,
+    /// One attempt's deadline.
+    pub timeout: Duration,
+    /// Failures in a row that mean unhealthy.
+    pub failures: u32,
+}
+
+/// `[backup]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backup {
+    /// Directories and files relative to the working directory.
+    pub paths: Vec<PathBuf>,
+    /// SQLite files, copied by the online backup API; those inside `paths` are found by themselves.
+    pub sqlite: Vec<PathBuf>,
+    /// Newest kept.
+    pub keep: u32,
+    /// Older ones go.
+    pub keep_for: Option<Duration>,
+    /// A backup is made before anything is migrated, and its failure aborts the deploy.
+    pub before_deploy: bool,
+}

@@ -1,0 +1,98 @@
+//! The asking side: connects to a socket of the daemon, asks, reads answers and streams.
+
+use super::wire;
+use super::{Answer, Followed, Request};
+use std::io::{self, BufReader, ErrorKind};
+use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A connection to the daemon. One request at a time.
+#[derive(Debug)]
+pub struct Client {
+    path: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+/// Why an answer did not come.
+#[derive(Debug)]
+pub enum AskError {
+    /// Nobody listens on the socket, or the daemon went away.
+    Unreachable(io::Error),
+    /// The socket refuses us.
+    NotPermitted(io::Error),
+    /// No answer within the time given.
+    TimedOut,
+}
+
+impl std::fmt::Display for AskError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AskError::Unreachable(error) => write!(f, "{error}"),
+            AskError::NotPermitted(error) => write!(f, "{error}"),
+            AskError::TimedOut => f.write_str("no answer in time"),
+        }
+    }
+}
+impl std::error::Error for AskError {}
+
+impl Client {
+    /// Connects to `RUN/control.sock` or `RUN/listener.sock`.
+    pub fn connect(path: &Path) -> Result<Client, AskError> {
+        let stream = UnixStream::connect(path).map_err(|error| {
+            let said = crate::os::files::because("connect to", path, &error);
+            match error.kind() {
+                ErrorKind::PermissionDenied => AskError::NotPermitted(said),
+                _ => AskError::Unreachable(said),
+            }
+        })?;
+        Ok(Client { path: path.to_owned(), stream: BufReader::new(stream) })
+    }
+
+    /// Asks and waits for the answer; `None`: as long as it takes.
+    pub fn ask(&mut self, request: &Request, patience: Option<Duration>) -> Result<Answer, AskError> {
+        self.exchange(request, patience).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => AskError::TimedOut,
+            _ => AskError::Unreachable(crate::os::files::because("talk to the daemon on", &self.path, &error)),
+        })
+    }
+
+    fn exchange(&mut self, request: &Request, patience: Option<Duration>) -> io::Result<Answer> {
+        self.stream.get_ref().set_read_timeout(patience)?;
+        wire::send(self.stream.get_mut(), request)?;
+        wire::receive(&mut self.stream)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+    }
+
+    /// After [`Answer::Stream`] to a `Follow`: hands every line to `each` until `End` (returned), until `each` breaks
+    /// (`Ok(None)`), or until the daemon goes away (`Err`).
+    pub fn followed(
+        &mut self,
+        each: &mut dyn FnMut(&Followed) -> ControlFlow<()>,
+    ) -> Result<Option<Followed>, AskError> {
+        let gone = |error: io::Error| AskError::Unreachable(error);
+        self.stream.get_ref().set_read_timeout(None).map_err(gone)?;
+        loop {
+            let line: Followed =
+                wire::receive(&mut self.stream).map_err(gone)?.ok_or_else(|| gone(ErrorKind::UnexpectedEof.into()))?;
+            let stop = each(&line).is_break();
+            if matches!(line, Followed::End { .. }) {
+                return Ok(Some(line));
+            }
+            if stop {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// After [`Answer::Stream`] to `Logs`: raw lines, without their newline, until the stream ends or `each` breaks.
+    pub fn lines(&mut self, each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), AskError> {
+        self.stream.get_ref().set_read_timeout(None).map_err(AskError::Unreachable)?;
+        while let Some(line) = wire::line(&mut self.stream).map_err(AskError::Unreachable)? {
+            if each(&line).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
