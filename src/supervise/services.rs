@@ -174,15 +174,16 @@ impl Services {
             Input::Exited { words, .. } | Input::SpawnFailed(words) => Some(words.clone()),
             _ => None,
         };
-        if let Some(words) = end {
-            let slot = &mut self.slots[at];
-            slot.process = None;
-            if !asked_to_end {
-                let (service, release) = (slot.service.name.clone(), slot.release.clone());
-                orders.push(Order::Ended { service, release, words });
-            }
+        if end.is_some() {
+            self.slots[at].process = None;
         }
         self.feed(at, now, input, mint, &mut orders);
+        let slot = &self.slots[at];
+        let did_its_job = matches!(slot.machine.state(), State::Held { done: true, .. });
+        if let Some(words) = end.filter(|_| !asked_to_end && !did_its_job) {
+            let (service, release) = (slot.service.name.clone(), slot.release.clone());
+            orders.push(Order::Ended { service, release, words });
+        }
         orders.extend(self.reconcile(now, mint));
         orders
     }
