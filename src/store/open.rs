@@ -7,6 +7,7 @@
 use super::diary::{Diary, explain};
 use super::error::{StoreError, Trouble};
 use super::schema;
+use super::snapshot::Snapshot;
 use crate::base::{Moment, WallTime};
 use crate::os::files::sync_parent;
 use rusqlite::config::DbConfig;
@@ -31,6 +32,8 @@ const ABSURD_VERSION: i64 = 10_000;
 pub struct Opened {
     /// The diary.
     pub diary: Diary,
+    /// What it knows; it was read to see that every row can be.
+    pub snapshot: Snapshot,
     /// Set when a damaged one was set aside; `history` shows it from now on ([`Diary::notices`]).
     pub notice: Option<String>,
 }
@@ -44,7 +47,7 @@ impl Diary {
     pub fn open(state_dir: &Path, now: Moment) -> Result<Opened, StoreError> {
         let path = state_dir.join(NAME);
         let why = match open_existing(&path) {
-            Ok(diary) => return Ok(Opened { diary, notice: None }),
+            Ok((diary, snapshot)) => return Ok(Opened { diary, snapshot, notice: None }),
             Err(error) if error.trouble == Trouble::Damaged => error.to_string(),
             Err(error) if error.trouble == Trouble::Missing && any_part(&path) => error.to_string(),
             Err(error) if error.trouble == Trouble::Missing => String::new(),
@@ -58,7 +61,8 @@ impl Diary {
             Some(format!("history begins anew: {why}. What was there is now {aside}"))
         };
         begin(&path, notice.as_deref(), now.wall)?;
-        Ok(Opened { diary: open_existing(&path)?, notice })
+        let (diary, snapshot) = open_existing(&path)?;
+        Ok(Opened { diary, snapshot, notice })
     }
 
     /// Opens the diary to look something up while no daemon runs. Changes nothing.
@@ -85,7 +89,7 @@ impl Diary {
 }
 
 /// Opens a database that is there, sound, and of a version we know.
-fn open_existing(path: &Path) -> Result<Diary, StoreError> {
+fn open_existing(path: &Path) -> Result<(Diary, Snapshot), StoreError> {
     let failed = |error| explain("open", path, &error);
     match fs::metadata(path) {
         Ok(meta) if !meta.is_file() => return Err(StoreError::new(Trouble::Io, "open", path, "it is not a file")),
@@ -105,9 +109,9 @@ fn open_existing(path: &Path) -> Result<Diary, StoreError> {
     schema::migrate(&mut connection).map_err(failed)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     let diary = Diary { connection, path: path.to_owned() };
-    diary.snapshot()?;
+    let snapshot = diary.snapshot()?;
     diary.connection.execute_batch("PRAGMA shrink_memory").map_err(failed)?;
-    Ok(diary)
+    Ok((diary, snapshot))
 }
 
 /// A connection that costs little memory and syncs every commit. Until `SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE` is lifted it

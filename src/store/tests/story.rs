@@ -38,8 +38,9 @@ fn a_deployment_comes_back_as_it_was_told() {
         ])
         .unwrap();
     drop(diary);
-    let mut diary = open(&scratch);
-    let unfinished = diary.snapshot().unwrap().unfinished;
+    let Opened { mut diary, snapshot, .. } = Diary::open(scratch.path(), now()).unwrap();
+    assert_eq!(snapshot, diary.snapshot().unwrap());
+    let unfinished = snapshot.unfinished;
     assert_eq!(unfinished.len(), 1);
     let row = &unfinished[0];
     assert_eq!(
