@@ -257,6 +257,18 @@ impl Deployment {
     pub fn watches_services(&self) -> bool {
         matches!(self.phase, Phase::Switch | Phase::Verify | Phase::Probation) && self.going_back.is_none()
     }
+    /// It waits for services to be as it asked.
+    pub fn waits_for_services(&self) -> bool {
+        matches!(self.stage, Stage::Settling | Stage::Emptying)
+    }
+    /// It waits for what probes say.
+    pub fn waits_for_health(&self) -> bool {
+        matches!(self.stage, Stage::Verifying { .. } | Stage::Probation { .. })
+    }
+    /// A worker is busy for it.
+    pub fn is_working(&self) -> bool {
+        matches!(self.stage, Stage::Working(_))
+    }
     /// When [`Input::Tick`] is due, on the monotonic clock.
     pub fn deadline(&self) -> Option<Duration> {
         let stage = match self.stage {
