@@ -10,12 +10,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// Looks a variable up by its name.
+pub type LookUp = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What the check asks about the process and the host it runs on.
 pub struct Environment {
     /// Whether the daemon runs, or will run, as root.
     pub is_root: bool,
     /// A variable of the process's own environment.
-    pub variable: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub variable: LookUp,
     /// Whether the host has a user of this name.
     pub user_exists: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// `$CREDENTIALS_DIRECTORY`.

@@ -34,7 +34,7 @@ mod write;
 pub use accept::{ACCEPTED, accept, is_accepted};
 pub use files::Files;
 pub use frozen::{freeze, thaw};
-pub use load::{Environment, Loaded, Paths};
+pub use load::{Environment, Loaded, LookUp, Paths};
 pub use problem::{Notice, Problem};
 pub use show::{show_json, show_text};
 pub use template::{app_template, host_template};

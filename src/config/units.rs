@@ -93,7 +93,7 @@ pub(super) fn size(text: &str) -> Result<Bytes, Misread> {
 
 /// A size exactly as [`size`] reads it back.
 pub(super) fn write_size(bytes: Bytes) -> String {
-    let fits = SIZES.iter().take(5).find(|(_, scale)| bytes.0 >= *scale && bytes.0 % scale == 0);
+    let fits = SIZES.iter().take(5).find(|(_, scale)| bytes.0 >= *scale && bytes.0.is_multiple_of(*scale));
     let (unit, scale) = fits.copied().unwrap_or(("B", 1));
     format!("{}{unit}", bytes.0 / scale)
 }

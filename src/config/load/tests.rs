@@ -305,7 +305,8 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
     expected.sort_unstable();
     assert_eq!(inactive, expected);
     assert_eq!(said("is off: a database server"), ["rehearsal"]);
-    assert!(loaded.notices.iter().all(|notice| notice.line.is_some()), "{:#?}", loaded.notices);
+    let placed = loaded.notices.iter().all(|notice| notice.line.is_some() || notice.key == "rehearsal");
+    assert!(placed, "every key that is written down has its line: {:#?}", loaded.notices);
 }
 
 #[test]

@@ -2,7 +2,6 @@ use super::super::scratch::{Scratch, brief, environment};
 use super::super::{Config, Environment};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 fn trigger(secret: &str) -> String {
     format!("[source]\ngit = \"/srv/app\"\nbranch = \"main\"\n[trigger]\nrepository = \"o/n\"\nsecret = {secret}\n")
@@ -121,6 +120,6 @@ fn an_ssh_key_is_a_private_file_and_stays_one() {
     fs::set_permissions(scratch.path("etc/secrets/key"), fs::Permissions::from_mode(0o644)).unwrap();
     let problems = scratch.load_app(&app(r#"{ file = "secrets/key" }"#)).unwrap_err();
     assert!(problems[0].wrong.contains("can be read by others (mode 0644)"), "{problems:?}");
-    assert_eq!(problems[0].file, PathBuf::from(scratch.path("etc/apps/app.toml")));
+    assert_eq!(problems[0].file, scratch.path("etc/apps/app.toml"));
     assert_eq!(problems[0].line, Some(5));
 }
