@@ -6,6 +6,7 @@
 pub mod cancel;
 pub mod command;
 pub mod files;
+pub mod git;
 pub mod group;
 pub mod instances;
 pub mod poll;
