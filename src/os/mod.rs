@@ -13,5 +13,6 @@ pub mod poll;
 pub mod process;
 pub mod program;
 pub mod reap;
+pub mod releases;
 pub mod spawn;
 pub mod users;
