@@ -42,7 +42,7 @@ fn serve() -> io::Result<()> {
     let app = Arc::new(App::read(Path::new("app.conf"))?);
     let mut end = end_signal()?;
     app.say("starting");
-    app.write_journal()?;
+    app.write_journal("start")?;
     app.begin_misbehaviour()?;
     let sockets = sockets()?;
     app.say(&format!("serving {} sockets", sockets.len()));
@@ -59,6 +59,7 @@ fn serve() -> io::Result<()> {
     }
     drop(sockets);
     app.finish_requests();
+    app.write_journal("end")?;
     app.say("stopped");
     Ok(())
 }
@@ -66,6 +67,8 @@ fn serve() -> io::Result<()> {
 /// One release of the sample application.
 struct App {
     conf: BTreeMap<String, String>,
+    /// The name Pintle knows us by; a setting may be meant for one service only.
+    service: String,
     rehearsal: bool,
     in_hand: AtomicUsize,
     counting: Mutex<()>,
@@ -75,13 +78,15 @@ impl App {
     fn read(path: &Path) -> io::Result<App> {
         let text = fs::read_to_string(path).map_err(|error| crate::os::files::because("read", path, &error))?;
         let rehearsal = std::env::var("PINTLE_REHEARSAL").is_ok_and(|value| value == "1");
-        Ok(App { conf: parse(&text), rehearsal, in_hand: AtomicUsize::new(0), counting: Mutex::new(()) })
+        let service = std::env::var("PINTLE_SERVICE").unwrap_or_else(|_| "app".to_owned());
+        Ok(App { conf: parse(&text), service, rehearsal, in_hand: AtomicUsize::new(0), counting: Mutex::new(()) })
     }
 
-    /// A setting; while rehearsed `rehearsal_NAME` is asked first.
+    /// A setting; `SERVICE.NAME` is asked first, and before it, while rehearsed, `rehearsal_NAME`.
     fn get(&self, name: &str) -> Option<&str> {
         let rehearsed = self.rehearsal.then(|| self.conf.get(&format!("rehearsal_{name}"))).flatten();
-        rehearsed.or_else(|| self.conf.get(name)).map(String::as_str)
+        let own = || self.conf.get(&format!("{}.{name}", self.service));
+        rehearsed.or_else(own).or_else(|| self.conf.get(name)).map(String::as_str)
     }
 
     fn yes(&self, name: &str) -> bool {
@@ -105,19 +110,25 @@ impl App {
     fn say(&self, what: &str) {
         let rehearsal = if self.rehearsal { " (rehearsal)" } else { "" };
         // Nobody reading is no reason to die.
-        let _ = writeln!(io::stdout(), "{} pid {}{rehearsal}: {what}", self.version(), std::process::id());
+        let pid = std::process::id();
+        let _ = writeln!(io::stdout(), "{} {} pid {pid}{rehearsal}: {what}", self.version(), self.service);
     }
 
-    /// Every start leaves a line in `data/starts`, where there is a `data`.
-    fn write_journal(&self) -> io::Result<()> {
+    /// Every start and orderly end leaves a line in `data/journal`, where there is a `data`.
+    fn write_journal(&self, deed: &str) -> io::Result<()> {
         if !Path::new("data").is_dir() {
             return Ok(());
         }
-        let mut journal = OpenOptions::new().create(true).append(true).open("data/starts")?;
-        writeln!(journal, "{} {} rehearsal={}", self.version(), std::process::id(), self.rehearsal)
+        let mut journal = OpenOptions::new().create(true).append(true).open("data/journal")?;
+        let rehearsal = if self.rehearsal { " rehearsal" } else { "" };
+        let line = format!("{deed} {} {} {}{rehearsal}\n", self.version(), self.service, std::process::id());
+        journal.write_all(line.as_bytes())
     }
 
     fn begin_misbehaviour(&self) -> io::Result<()> {
+        if self.get("die_if").is_some_and(|path| Path::new(path).exists()) {
+            return Err(io::Error::other("what makes me die is there"));
+        }
         for number in 0..self.get("chatty").and_then(|lines| lines.parse().ok()).unwrap_or(0_u32) {
             self.say(&format!("line {number} {}", "x".repeat(80)));
         }
@@ -296,7 +307,8 @@ mod tests {
     use super::*;
 
     fn app(text: &str, rehearsal: bool) -> App {
-        App { conf: parse(text), rehearsal, in_hand: AtomicUsize::new(0), counting: Mutex::new(()) }
+        let service = "web".to_owned();
+        App { conf: parse(text), service, rehearsal, in_hand: AtomicUsize::new(0), counting: Mutex::new(()) }
     }
 
     #[test]
@@ -307,6 +319,8 @@ mod tests {
         assert_eq!(app(only_live, false).version(), "v5");
         assert!(!app("rehearsal_health=fail", true).is_healthy());
         assert!(app("rehearsal_health=fail", false).is_healthy());
+        assert!(!app("health=ok\nweb.health=fail", false).is_healthy());
+        assert!(app("health=ok\nworker.health=fail", false).is_healthy());
     }
 
     #[test]
