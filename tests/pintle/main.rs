@@ -5,4 +5,6 @@
 //! cuts - are ignored by default: `cargo test --test pintle -- --ignored`.
 
 mod deploy;
+mod listener;
+mod supervise;
 mod world;
