@@ -311,8 +311,8 @@ fn waiting_scripts_do_not_hold_up_webhooks() {
     world.add(App::new("shop").step("build", "gate", &build));
     let world = world.up();
     let commit = world.shop().version("v1", &[]);
+    let body = json!({ "commit": commit });
     std::thread::scope(|scope| {
-        let body = json!({ "commit": commit });
         let waiters: Vec<_> =
             (0..12).map(|_| scope.spawn(|| event("/deploy/shop?wait=1", "", &body).send(world.hook))).collect();
         wait_until("the deploy to begin", || (!world.history().is_empty()).then_some(()));

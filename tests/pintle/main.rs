@@ -4,7 +4,9 @@
 //! Tests wait for conditions with a deadline, never for a length of time. The long ones - 200 crashes, 500 power
 //! cuts - are ignored by default: `cargo test --test pintle -- --ignored`.
 
+mod cli;
 mod deploy;
 mod listener;
+mod rooms;
 mod supervise;
 mod world;
