@@ -7,6 +7,8 @@
 mod cli;
 mod deploy;
 mod listener;
+mod recovery;
 mod rooms;
 mod supervise;
+mod trouble;
 mod world;

@@ -44,6 +44,12 @@ fn is_in(place: &str, rooms: &[&str]) -> bool {
     rooms.iter().any(|room| place == *room || place.starts_with(&format!("{room}/")))
 }
 
+/// Whether the code names it - and not only something that ends alike, as `unix::` does.
+fn names(code: &str, name: &str) -> bool {
+    let is_part_of_a_word = |at: usize| code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    code.match_indices(name).any(|(at, _)| !is_part_of_a_word(at))
+}
+
 #[test]
 fn what_thinks_touches_nothing() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -60,7 +66,7 @@ fn what_thinks_touches_nothing() {
     let mut broken = Vec::new();
     for path in pure {
         let code = code(&fs::read_to_string(path).unwrap());
-        let found = FORBIDDEN.iter().filter(|name| code.contains(**name));
+        let found = FORBIDDEN.iter().filter(|name| names(&code, name));
         broken.extend(found.map(|name| format!("{} names {name}", path.display())));
     }
     assert!(broken.is_empty(), "pure rooms touch the world:\n{}", broken.join("\n"));

@@ -5,6 +5,7 @@
 //! `payload`, `wait`, `processes`. A world ends everything it started and checks that nothing of it is left.
 
 pub mod app;
+pub mod chance;
 pub mod http;
 pub mod payload;
 pub mod ports;
@@ -12,6 +13,7 @@ pub mod processes;
 pub mod repo;
 pub mod site;
 pub mod wait;
+pub mod whole;
 
 pub use app::App;
 pub use http::{Reply, Request};
@@ -44,7 +46,7 @@ pub struct World {
     host: String,
     daemon: Option<Child>,
     environment: Vec<(String, String)>,
-    runtime_dir: PathBuf,
+    state: PathBuf,
 }
 
 /// How a command of the command line ended.
@@ -88,14 +90,25 @@ impl World {
             host: String::new(),
             daemon: None,
             environment: Vec::new(),
-            runtime_dir: root.join("run"),
+            state: root.join("state"),
             root,
         }
     }
 
     /// A world in which `apps` are configured; the daemon is not running yet.
     pub fn with<const N: usize>(apps: [App; N]) -> World {
+        World::empty().furnished(apps)
+    }
+
+    /// The same, with the state in a directory outside of the world's own.
+    pub fn with_state_in<const N: usize>(state: &Path, apps: [App; N]) -> World {
         let mut world = World::empty();
+        world.state = state.to_owned();
+        world.furnished(apps)
+    }
+
+    fn furnished<const N: usize>(self, apps: [App; N]) -> World {
+        let mut world = self;
         world.host = "rate_limit = \"1000/min\"".into();
         world.write_host();
         for app in apps {
@@ -131,17 +144,11 @@ impl World {
         self
     }
 
-    /// Keeps the state somewhere else than in the world's directory.
-    pub fn keep_state_in(&mut self, dir: &Path) {
-        let _ = fs::remove_file(self.root.join("state"));
-        std::os::unix::fs::symlink(dir, self.root.join("state")).unwrap();
-    }
-
     fn write_host(&self) {
         let root = self.root.display();
         let text = format!(
-            "state_dir = \"{root}/state\"\nruntime_dir = \"{}\"\n\n[listen]\naddress = \"127.0.0.1:{}\"\n{}\n",
-            self.runtime_dir.display(),
+            "state_dir = \"{}\"\nruntime_dir = \"{root}/run\"\n\n[listen]\naddress = \"127.0.0.1:{}\"\n{}\n",
+            self.state.display(),
             self.hook,
             self.host
         );
@@ -312,11 +319,11 @@ impl World {
     }
     /// The state directory.
     pub fn state(&self) -> PathBuf {
-        self.root.join("state")
+        self.state.clone()
     }
     /// The control socket.
     pub fn control(&self) -> PathBuf {
-        self.runtime_dir.join("control.sock")
+        self.root.join("run/control.sock")
     }
     fn daemon_log(&self) -> PathBuf {
         self.root.join("daemon.log")

@@ -66,3 +66,15 @@ pub fn children(pid: i32) -> Vec<i32> {
     };
     pids.filter(|child| parent(child) == Some(pid)).collect()
 }
+
+/// All processes below a process.
+pub fn descendants(pid: i32) -> Vec<i32> {
+    let mut found = children(pid);
+    let mut next = 0;
+    while next < found.len() {
+        let more = children(found[next]);
+        found.extend(more);
+        next += 1;
+    }
+    found
+}

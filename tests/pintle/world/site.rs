@@ -20,7 +20,7 @@ pub struct Site {
     /// Where the service `web` answers.
     pub port: u16,
     hook: u16,
-    root: PathBuf,
+    state: PathBuf,
     control: PathBuf,
 }
 
@@ -36,7 +36,7 @@ impl Site {
             repo,
             port: app.port.unwrap_or(0),
             hook: world.hook,
-            root: world.root.clone(),
+            state: world.state(),
             control: world.control(),
         }
     }
@@ -154,7 +154,7 @@ impl Site {
 
     /// `STATE/apps/NAME`.
     pub fn dir(&self) -> PathBuf {
-        self.root.join("state/apps").join(&self.name)
+        self.state.join("apps").join(&self.name)
     }
 
     /// A file of the live release.
