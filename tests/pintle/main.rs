@@ -7,6 +7,7 @@
 mod cli;
 mod deploy;
 mod listener;
+mod power_cut;
 mod recovery;
 mod rooms;
 mod supervise;
