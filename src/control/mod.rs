@@ -269,6 +269,8 @@ macro_rules! spelled {
         }
     };
 }
+pub(crate) use spelled;
+
 spelled!(DeployStatus {
     Queued = "queued", Waiting = "waiting", Running = "running", Success = "success", Failed = "failed",
     RolledBack = "rolled_back", RollbackFailed = "rollback_failed", Superseded = "superseded",
@@ -281,6 +283,9 @@ spelled!(Phase {
 });
 spelled!(Trigger {
     Webhook = "webhook", Deploy = "deploy", Poll = "poll", Cli = "cli", Hook = "hook", Retry = "retry",
+});
+spelled!(Ignored {
+    Duplicate = "duplicate", Live = "live", Older = "older", Quarantined = "quarantined", UnknownApp = "unknown_app",
 });
 
 impl DeployStatus {

@@ -1,1 +1,16 @@
-//! (room: daemon)
+//! The daemon: one table that every event comes to and every action leaves from.
+//!
+//! `turn` decides - pure, with `world` as its memory and `event`/`action` as its language; `boot` builds the world from
+//! the diary and the disk, `report` shows it to people. Around it the hands: the loop waits, `act` carries out,
+//! `workers` do what takes long, `doors` serve the two sockets. Line: before the loop the daemon may die with an
+//! explanation, inside it it may not.
+
+pub mod action;
+pub mod boot;
+pub mod event;
+pub mod hub;
+pub mod journal;
+pub mod post;
+pub mod report;
+pub mod turn;
+pub mod world;

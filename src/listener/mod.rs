@@ -1,1 +1,82 @@
-//! (room: listener)
+//! The process that the network talks to: `pintle listen`.
+//!
+//! The daemon starts it unprivileged, passes the listening socket as descriptor 3 and writes one [`Setup`] to its stdin;
+//! from then on it is a client of `RUN/listener.sock`. `inherit` takes what was passed, `server` is all that knows
+//! tiny_http, `routes` answers an [`ask::Ask`] with an [`ask::Reply`], `hooks` hands deliveries over, `wait` follows a
+//! deployment for callers that stay, `pages` shows what anybody may see, `daemon` does the asking. Line: whether a
+//! delivery counts is decided in `delivery`, what becomes of it in the daemon; nothing here touches an app.
+
+pub mod ask;
+mod daemon;
+mod hooks;
+mod inherit;
+mod pages;
+pub mod routes;
+pub mod server;
+mod wait;
+
+#[cfg(test)]
+mod tests;
+
+use crate::delivery::AppTrigger;
+use routes::Routes;
+use serde::{Deserialize, Serialize};
+use server::Socket;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What the daemon writes to the listener's stdin, as one JSON document followed by end of file. Secrets travel here
+/// and nowhere else: not in the arguments, not in the environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// `RUN/listener.sock`.
+    pub socket: PathBuf,
+    /// The daemon's pid: a listener whose parent is another process is an orphan and ends.
+    pub daemon_pid: u32,
+    /// The largest body accepted, in bytes.
+    pub max_body: u64,
+    /// Every app that a request may trigger.
+    pub apps: Vec<AppTrigger>,
+}
+
+/// Why the listener ends.
+struct Failure {
+    exit: u8,
+    message: String,
+}
+
+/// Answers requests until the process is ended. Returns only when it cannot: 64 when it was not started by the daemon,
+/// 1 when the socket or the setup is of no use.
+pub fn run() -> ExitCode {
+    let Failure { exit, message } = listen();
+    eprintln!("pintle listen: {message}");
+    ExitCode::from(exit)
+}
+
+fn listen() -> Failure {
+    give_large_bodies_back();
+    let inherited = inherit::socket().and_then(|socket| Ok((socket, inherit::setup()?)));
+    match inherited {
+        Ok((socket, setup)) => serve(socket, setup),
+        Err(failure) => failure,
+    }
+}
+
+fn serve(socket: Socket, setup: Setup) -> Failure {
+    log::info!("listening on {socket} for {} apps", setup.apps.len());
+    let error = server::serve(socket, Routes::new(setup));
+    Failure {
+        exit: 1,
+        message: format!("cannot accept connections any more: {error}; the daemon starts a new listener"),
+    }
+}
+
+/// A body of many megabytes is mapped for itself and unmapped after use, instead of growing the heap for ever.
+fn give_large_bodies_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two integers and is called before any other thread exists.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 128 << 10);
+    }
+}

@@ -6,4 +6,9 @@
 pub mod cancel;
 pub mod command;
 pub mod files;
+pub mod group;
+pub mod poll;
+pub mod program;
+pub mod reap;
+pub mod spawn;
 pub mod users;

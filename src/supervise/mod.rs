@@ -1,1 +1,12 @@
-//! (room: supervise)
+//! Which processes should run, and what is to be done about the difference.
+//!
+//! [`instance`] is the machine of one instance, [`backoff`] says how long a crashed one waits, [`services`] compares
+//! what is wanted of an app with what is there and asks for the next steps (order of services, handover between
+//! releases). Line: pure. Time comes in as a value, the next deadline goes out; `daemon` spawns, signals and reaps.
+
+pub mod backoff;
+pub mod instance;
+pub mod services;
+
+pub use instance::{Deed, Input, Instance, State};
+pub use services::{Order, Services, Slot, Target};

@@ -1,0 +1,113 @@
+//! What the hands are to do. Actions of one turn are carried out in order.
+
+use super::event::{RequestId, Token};
+use crate::base::{AppName, BackupId, CommitId, DeployId, InstanceId, ReleaseName};
+use crate::config::{App, Probe, Service};
+use crate::control::{Answer, DeployAsked, Phase};
+use crate::deploy::plan::Kind;
+use crate::deploy::{End, Work};
+use crate::store::Entry;
+use std::sync::Arc;
+
+/// A piece of work, with all a worker needs to know.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Job {
+    pub app: Arc<App>,
+    pub number: DeployId,
+    pub kind: Kind,
+    pub work: Work,
+    pub forced: bool,
+    /// What was asked for; `None`: the branch's tip.
+    pub requested: Option<String>,
+    pub commit: Option<CommitId>,
+    pub release: Option<ReleaseName>,
+    pub previous: Option<ReleaseName>,
+    /// The commit that is live.
+    pub live_commit: Option<CommitId>,
+    pub backup: Option<BackupId>,
+    /// Releases that must stay on disk whatever their age.
+    pub keep: Vec<ReleaseName>,
+}
+
+/// Something to do.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Action {
+    /// Write to the diary; with a token, answered by `Recorded`.
+    Record {
+        token: Option<Token>,
+        entries: Vec<Entry>,
+    },
+    /// Answered by `Worked`.
+    Work(Box<Job>),
+    /// End that deployment's work soon; it still answers.
+    CancelWork {
+        number: DeployId,
+    },
+    /// Answered by `Spawned` or `SpawnFailed`.
+    Spawn {
+        app: Arc<App>,
+        instance: InstanceId,
+        service: Arc<Service>,
+        release: ReleaseName,
+        commit: Option<CommitId>,
+    },
+    /// Answered as `Spawn`.
+    SpawnListener {
+        instance: InstanceId,
+    },
+    Terminate {
+        instance: InstanceId,
+        signal: i32,
+    },
+    Kill {
+        instance: InstanceId,
+    },
+    /// Answered by `Probed`.
+    Probe {
+        app: AppName,
+        watch: u64,
+        index: usize,
+        probe: Box<Probe>,
+        release: ReleaseName,
+    },
+    /// Answered by `Resolved`.
+    Resolve {
+        from: RequestId,
+        app: Arc<App>,
+        asked: DeployAsked,
+    },
+    Answer {
+        to: RequestId,
+        answer: Answer,
+    },
+    /// A line for a deployment's log and its followers.
+    Say {
+        number: DeployId,
+        line: String,
+    },
+    /// A deployment's phase begins, for its followers.
+    PhaseBegins {
+        number: DeployId,
+        phase: Phase,
+    },
+    /// A deployment is over, for its followers and the journal.
+    Ended {
+        app: AppName,
+        number: DeployId,
+        end: End,
+        release: Option<ReleaseName>,
+    },
+    /// A line for the daemon's own journal.
+    Note {
+        level: log::Level,
+        text: String,
+    },
+    /// Read the configuration again; answered by `Reconfigured`, or by the answer to the request.
+    Reload {
+        from: RequestId,
+    },
+    /// All is down: leave the loop.
+    Exit,
+}

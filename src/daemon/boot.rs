@@ -1,0 +1,238 @@
+//! The world at the daemon's start: from the configuration, the diary and what the disk shows to be live.
+//!
+//! Pure: the hands bring a [`Found`] per app. What a deployment without an end means is decided by
+//! `deploy::recover`; here it is put into effect.
+
+use super::action::Action;
+use super::event::Thawed;
+use super::world::{AppWorld, Listener, Live, SeenDelivery, World};
+use crate::base::{AppName, DeployId, Moment, ReleaseName};
+use crate::config::{Config, Ready, Restart};
+use crate::control::DeployStatus;
+use crate::deploy::plan::Kind;
+use crate::deploy::recover::{self, Interrupted, Recovery};
+use crate::deploy::{Deployment, End, Plan};
+use crate::store::{self, AppSnapshot, Entry, Snapshot};
+use crate::supervise::Instance;
+use crate::supervise::instance::Policy;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the disk shows of an app.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What `current` points at, if it is there.
+    pub current: Option<ReleaseName>,
+    /// Definitions of the live release and of those a recovery may need.
+    pub definitions: Vec<Thawed>,
+    /// The highest release number on disk.
+    pub highest: DeployId,
+}
+
+impl World {
+    /// Builds the world and says what the first turn has to do.
+    pub fn boot(
+        now: Moment,
+        config: &Config,
+        snapshot: Snapshot,
+        mut found: BTreeMap<AppName, Found>,
+        notices: Vec<String>,
+    ) -> (World, Vec<Action>) {
+        let mut world = World { notices, ..World::default() };
+        let on_disk = found.values().map(|found| found.highest).max().unwrap_or_default();
+        world.next_number = snapshot.highest.max(on_disk).next();
+        if let Some(listen) = &config.host.listen {
+            let policy =
+                Policy { restart: Restart::Always, ready: Ready::Exec, stop_timeout: Duration::from_secs(5), seed: 0 };
+            let machine = Instance::new(policy);
+            world.listener = Some(Listener { address: listen.address.to_string(), machine, process: None });
+        }
+        for (name, app) in &config.apps {
+            let mut app = AppWorld::new(Arc::new(app.clone()));
+            app.remember(snapshot.apps.get(name), found.remove(name).unwrap_or_default());
+            world.apps.insert(name.clone(), app);
+        }
+        let mut actions = vec![];
+        let mut going_back = vec![];
+        for interrupted in &snapshot.unfinished {
+            going_back.extend(world.recover(now, interrupted, &mut actions));
+        }
+        for name in config.apps.keys().filter(|name| !going_back.contains(name)) {
+            world.run_what_is_live(now, name, &mut actions);
+        }
+        for name in config.apps.keys() {
+            world.start_next(now, name, &mut actions);
+        }
+        (world, actions)
+    }
+
+    fn run_what_is_live(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get(name) else { return };
+        let Some(live) = app.live.clone() else { return };
+        let startup = app.config.deploy.startup;
+        self.run_release(now, name, &live.release, actions);
+        self.watch_eagerly(now, name, startup);
+    }
+
+    /// Puts one deployment without an end right. Names its app when what is live must not simply be started.
+    fn recover(&mut self, now: Moment, row: &store::Deployment, actions: &mut Vec<Action>) -> Option<AppName> {
+        let interrupted = interrupted(row);
+        let name = row.app.clone();
+        let current = self.apps.get(&name).and_then(|app| app.live.as_ref()).map(|live| live.release.clone());
+        let Some(app) = self.apps.get(&name) else {
+            self.close(now, row, "its app is configured no longer".into(), actions);
+            return None;
+        };
+        let recovery = recover::decide(&interrupted, current.as_ref());
+        let deadlines = app.config.deploy.clone();
+        let kind = match (&row.kind, &row.release) {
+            (store::Kind::Backup, _) => Kind::BackupOnly,
+            (store::Kind::Rollback, Some(to)) => Kind::Rollback { to: to.clone(), data: None },
+            (store::Kind::Rollback, None) => {
+                self.close(now, row, "interrupted before it began".into(), actions);
+                return None;
+            }
+            (store::Kind::Deploy, _) => Kind::Deploy,
+        };
+        let deadlines = crate::deploy::machine::Deadlines {
+            timeout: deadlines.timeout,
+            startup: deadlines.startup,
+            probation: deadlines.probation,
+        };
+        let plan = Plan::of(&app.config, kind);
+        let mut again = Deployment::new(row.number, name.clone(), row.trigger, plan, deadlines);
+        again.requested = row.requested.clone();
+        again.commit = row.commit.clone();
+        again.release = row.release.clone();
+        again.previous = row.previous.clone();
+        again.forced = row.forced;
+        again.retry_of = row.retry_of;
+        again.app_is_stopped = app.services.is_held();
+        match recovery {
+            Recovery::Requeue => {
+                self.apps.get_mut(&name)?.queue.push_back(again);
+                None
+            }
+            Recovery::Fail { retry } => {
+                let message = format!("interrupted in {} by the end of the daemon (a crash or a power cut)", row.phase);
+                let message = if retry { format!("{message}; it is tried once more") } else { message };
+                self.close(now, row, message, actions);
+                if retry {
+                    self.retry(now, &name, &again, actions);
+                }
+                None
+            }
+            Recovery::Finish => {
+                self.close_as(now, row, DeployStatus::Success, None, actions);
+                None
+            }
+            Recovery::Keep | Recovery::GoBack { .. } => {
+                again.retry_after = recovery == Recovery::GoBack { retry: true };
+                let outputs = match recovery {
+                    Recovery::Keep => again.resume_watching(now.mono),
+                    _ => again.resume_going_back(now.mono, row.phase),
+                };
+                let app = self.apps.get_mut(&name)?;
+                app.active = Some(again);
+                app.active_since = now.mono;
+                self.perform(now, &name, outputs, actions);
+                Some(name)
+            }
+        }
+    }
+
+    fn close(&mut self, now: Moment, row: &store::Deployment, message: String, actions: &mut Vec<Action>) {
+        self.close_as(now, row, DeployStatus::Failed, Some(message), actions);
+    }
+
+    fn close_as(
+        &mut self,
+        now: Moment,
+        row: &store::Deployment,
+        status: DeployStatus,
+        message: Option<String>,
+        actions: &mut Vec<Action>,
+    ) {
+        let failed = (status != DeployStatus::Success).then_some(row.phase);
+        let exit = crate::deploy::outcome::exit_code(status, failed);
+        let number = row.number;
+        let text = format!("{}: deployment {} ended as {status}", row.app, number.0);
+        let text = message.iter().fold(text, |text, why| format!("{text}: {why}"));
+        actions.push(Action::Note { level: log::Level::Warn, text });
+        let entry = Entry::Finished {
+            number,
+            status,
+            phase: row.phase,
+            failed_phase: failed,
+            message: message.clone(),
+            exit,
+            took: None,
+            at: now.wall,
+        };
+        actions.push(Action::Record { token: None, entries: vec![entry] });
+        if let Some(app) = self.apps.get_mut(&row.app) {
+            app.seen.values_mut().filter(|seen| seen.deployment == Some(number)).for_each(|seen| {
+                seen.status = Some(status);
+            });
+        }
+        let end = End { status, phase: row.phase, failed, message, exit };
+        actions.push(Action::Ended { app: row.app.clone(), number, end, release: row.release.clone() });
+    }
+}
+
+impl AppWorld {
+    fn remember(&mut self, known: Option<&AppSnapshot>, found: Found) {
+        for thawed in found.definitions {
+            self.definitions.insert(thawed.release.clone(), thawed);
+        }
+        if let Some(known) = known {
+            for release in &known.releases {
+                self.known.insert(release.release.clone(), release.commit.clone());
+            }
+            self.good = known.good.iter().map(|good| (good.release.clone(), good.commit.clone())).collect();
+            let quarantine = known.quarantine.iter();
+            self.quarantine = quarantine.map(|(commit, row)| (commit.clone(), row.why.clone())).collect();
+            for seen in &known.deliveries {
+                let row = SeenDelivery { deployment: seen.deployment, status: seen.status };
+                self.seen.insert(seen.id.clone(), row);
+            }
+            self.hold_what_was_stopped(known);
+        }
+        self.live = found.current.map(|release| Live { commit: self.commit_of(&release), release });
+    }
+}
+
+impl AppWorld {
+    /// `stop` lasts over reboots; `start` of one service of a stopped app too.
+    fn hold_what_was_stopped(&mut self, known: &AppSnapshot) {
+        let services: Vec<_> = self.config.services.keys().cloned().collect();
+        let down: Vec<_> = services.iter().filter(|service| known.wanted_down(service)).collect();
+        let app_is_down = known.wanted.get(&None).copied().unwrap_or(false);
+        if app_is_down && down.len() == services.len() {
+            return self.services.hold(None, true);
+        }
+        for service in down {
+            self.services.hold(Some(service), true);
+        }
+    }
+}
+
+fn interrupted(row: &store::Deployment) -> Interrupted {
+    Interrupted {
+        number: row.number,
+        app: row.app.clone(),
+        is_rollback: row.kind == store::Kind::Rollback,
+        is_backup_only: row.kind == store::Kind::Backup,
+        status: row.status,
+        phase: row.phase,
+        requested: row.requested.clone(),
+        commit: row.commit.clone(),
+        release: row.release.clone(),
+        previous: row.previous.clone(),
+        trigger: row.trigger,
+        forced: row.forced,
+        passed_verify: row.passed_verify,
+        retry_of: row.retry_of,
+    }
+}

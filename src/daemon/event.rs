@@ -1,0 +1,97 @@
+//! What can happen, as the hands tell it. Every event names what it is about.
+
+use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName};
+use crate::config::{App, Config};
+use crate::control::{DeployAsked, Request, StepReport};
+use crate::deploy::Worked;
+use std::sync::Arc;
+
+/// A request that waits for its answer; made by the hands, handed back in `Action::Answer`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A write to the diary that something waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// A release's definition as it was frozen beside it.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Thawed {
+    pub release: ReleaseName,
+    pub commit: Option<CommitId>,
+    pub definition: Arc<App>,
+}
+
+/// Something happened.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Event {
+    /// Somebody asks. `older` are the apps for which a delivered commit is known to be an ancestor of the live one.
+    Asked {
+        from: RequestId,
+        request: Request,
+        older: Vec<AppName>,
+    },
+    /// A deploy's commit was looked up at the source (or could not be).
+    Resolved {
+        from: RequestId,
+        asked: DeployAsked,
+        commit: Option<CommitId>,
+    },
+    /// A write to the diary ended.
+    Recorded {
+        token: Token,
+        result: Result<(), String>,
+    },
+    /// A worker thawed a release's definition; comes before the `Worked` it belongs to.
+    Thawed {
+        app: AppName,
+        thawed: Thawed,
+    },
+    /// A piece of a deployment's work ended.
+    Worked {
+        app: AppName,
+        number: DeployId,
+        worked: Worked,
+    },
+    /// A step of a deployment ended.
+    Stepped {
+        number: DeployId,
+        step: StepReport,
+    },
+    /// `current` points at this now (or at nothing).
+    Pointed {
+        app: AppName,
+        release: Option<ReleaseName>,
+    },
+    Spawned {
+        instance: InstanceId,
+        pid: u32,
+    },
+    SpawnFailed {
+        instance: InstanceId,
+        why: String,
+    },
+    /// A process ended; `clean` is exit 0.
+    Exited {
+        instance: InstanceId,
+        clean: bool,
+        words: String,
+    },
+    /// A probe looked.
+    Probed {
+        app: AppName,
+        watch: u64,
+        index: usize,
+        result: Result<(), String>,
+    },
+    /// A configuration was read and accepted.
+    Reconfigured {
+        config: Box<Config>,
+    },
+    /// We are to end: the first time in order, the second time at once.
+    Stop,
+    /// A deadline passed.
+    Tick,
+}

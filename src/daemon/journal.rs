@@ -1,0 +1,85 @@
+//! The diary's one writer: a thread that writes what the loop tells it, several facts in one transaction when they
+//! come together, and answers those that somebody waits for.
+//!
+//! What nobody waits for and cannot be written now (a full disk) is kept and tried again with the next write, so that
+//! history has no holes once there is room.
+
+use super::event::{Event, Token};
+use super::post::Post;
+use crate::store::{Diary, Entry, Trouble};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// Facts kept for later at most: enough for a bad day, little memory.
+const BACKLOG: usize = 2_000;
+
+/// The writing end.
+#[derive(Debug)]
+pub struct Journal {
+    desk: Sender<Page>,
+}
+
+#[derive(Debug)]
+struct Page {
+    token: Option<Token>,
+    entries: Vec<Entry>,
+}
+
+impl Journal {
+    /// Starts the writer.
+    pub fn start(diary: Diary, post: Post) -> std::io::Result<Journal> {
+        let (desk, pages) = channel();
+        let writer = std::thread::Builder::new().name("diary".into()).stack_size(256 << 10);
+        writer.spawn(move || write(diary, &pages, &post))?;
+        Ok(Journal { desk })
+    }
+
+    /// Has `entries` written, all or none; with a token, `Recorded` tells how it went.
+    pub fn record(&self, token: Option<Token>, entries: Vec<Entry>) {
+        // The writer ends only with the process.
+        let _ = self.desk.send(Page { token, entries });
+    }
+}
+
+fn write(mut diary: Diary, pages: &Receiver<Page>, post: &Post) {
+    let mut backlog: Vec<Entry> = vec![];
+    while let Ok(first) = pages.recv() {
+        let group: Vec<Page> = std::iter::once(first).chain(pages.try_iter()).collect();
+        let everything: Vec<Entry> =
+            backlog.iter().cloned().chain(group.iter().flat_map(|page| page.entries.iter().cloned())).collect();
+        if everything.is_empty() || diary.record(&everything).is_ok() {
+            backlog.clear();
+            for token in group.iter().filter_map(|page| page.token) {
+                post.send(Event::Recorded { token, result: Ok(()) });
+            }
+            continue;
+        }
+        retry_backlog(&mut diary, &mut backlog);
+        for page in group {
+            write_alone(&mut diary, page, &mut backlog, post);
+        }
+    }
+}
+
+/// Facts that could not be written before, one by one: one that contradicts the rest must not hold it up for ever.
+fn retry_backlog(diary: &mut Diary, backlog: &mut Vec<Entry>) {
+    backlog.retain(|entry| match diary.record(std::slice::from_ref(entry)) {
+        Ok(()) => false,
+        Err(error) if error.trouble != Trouble::Contradiction => true,
+        Err(error) => {
+            log::error!("a fact is lost to the diary: {error}");
+            false
+        }
+    });
+}
+
+fn write_alone(diary: &mut Diary, page: Page, backlog: &mut Vec<Entry>, post: &Post) {
+    let written = diary.record(&page.entries);
+    if let (Err(error), None) = (&written, page.token) {
+        log::error!("the diary cannot be written now, it is tried again: {error}");
+        backlog.extend(page.entries);
+        backlog.truncate(BACKLOG);
+    }
+    if let Some(token) = page.token {
+        post.send(Event::Recorded { token, result: written.map_err(|error| error.to_string()) });
+    }
+}

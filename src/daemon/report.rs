@@ -1,0 +1,144 @@
+//! The world as people see it: `status`, and the little of it that anybody may see.
+//!
+//! Pure; what only the kernel knows (memory of a process, free space) is filled in by the hands afterwards.
+
+use super::world::{AppWorld, World};
+use crate::base::{AppName, Moment};
+use crate::control::{
+    AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, PublicApp,
+    PublicStatus, RunState, ServiceView, StatusReport,
+};
+use crate::supervise::{Slot, State};
+use std::collections::BTreeSet;
+
+impl World {
+    /// Everything `pintle status` shows but the host's own figures.
+    pub fn status(&self, now: Moment, only: Option<&AppName>) -> StatusReport {
+        let apps = self.apps.values().filter(|app| only.is_none_or(|name| *name == app.config.name));
+        let host =
+            HostView { hostname: String::new(), uptime_seconds: 0, disk_free_bytes: None, disk_total_bytes: None };
+        let version = env!("CARGO_PKG_VERSION").to_string();
+        StatusReport {
+            daemon: DaemonView { pid: 0, version, uptime_seconds: 0 },
+            listener: self.listener_view(),
+            host,
+            apps: apps.map(|app| self.app_view(now, app)).collect(),
+            notices: self.notices.clone(),
+        }
+    }
+
+    /// What anybody may see; the hands add the last deployments.
+    pub fn public_status(&self) -> PublicStatus {
+        let apps = self.apps.values().map(|app| PublicApp {
+            app: app.config.name.clone(),
+            state: state_of(app),
+            release: app.live.as_ref().map(|live| live.release.clone()),
+            commit: app.live.as_ref().and_then(|live| live.commit.as_ref()).map(|commit| commit.to_string()),
+            deploying: app.active.as_ref().map(|deployment| deployment.number),
+            deployments: vec![],
+        });
+        PublicStatus { apps: apps.collect() }
+    }
+
+    fn listener_view(&self) -> ListenerView {
+        let Some(listener) = &self.listener else {
+            return ListenerView { pid: None, address: None, state: ListenerState::Off };
+        };
+        let up = matches!(listener.machine.state(), State::Up { .. });
+        ListenerView {
+            pid: listener.process.and_then(|instance| self.pids.get(&instance).copied()),
+            address: Some(listener.address.clone()),
+            state: if up { ListenerState::Up } else { ListenerState::Down },
+        }
+    }
+
+    fn app_view(&self, now: Moment, app: &AppWorld) -> AppView {
+        let target = app.services.target().into_iter().flat_map(|target| target.services.keys());
+        let configured = app.config.services.keys();
+        let running = app.services.slots().iter().map(|slot| &slot.service.name);
+        let names: BTreeSet<_> = target.chain(configured).chain(running).collect();
+        let services = names.into_iter().map(|name| {
+            let slots = app.services.slots().iter().filter(|slot| slot.service.name == *name);
+            let instances: Vec<InstanceView> = slots.map(|slot| self.instance_view(now, slot)).collect();
+            let states: Vec<RunState> = instances.iter().map(|instance| instance.state).collect();
+            ServiceView { service: name.clone(), state: worst(&states), instances }
+        });
+        let probes = app.watch.iter().flat_map(|watch| watch.looks()).map(|(name, last)| ProbeView {
+            name: name.to_string(),
+            healthy: last.map(|look| look.is_ok()),
+            message: last.and_then(|look| look.clone().err()),
+        });
+        AppView {
+            app: app.config.name.clone(),
+            state: state_of(app),
+            release: app.live.as_ref().map(|live| live.release.clone()),
+            commit: app.live.as_ref().and_then(|live| live.commit.as_ref()).map(|commit| commit.to_string()),
+            deploying: app.active.as_ref().map(|deployment| deployment.number),
+            waiting: app.queue.iter().map(|deployment| deployment.number).collect(),
+            probes: probes.collect(),
+            services: services.collect(),
+        }
+    }
+
+    fn instance_view(&self, now: Moment, slot: &Slot) -> InstanceView {
+        let since = match slot.machine.state() {
+            State::Starting { since } | State::Up { since } => Some(*since),
+            _ => None,
+        };
+        InstanceView {
+            pid: slot.process.and_then(|instance| self.pids.get(&instance).copied()),
+            state: run_state(slot.machine.state()),
+            uptime_seconds: since.map(|since| now.mono.saturating_sub(since).as_secs()),
+            restarts: slot.machine.restarts(),
+            memory_bytes: None,
+            last_exit: slot.machine.last_exit().map(str::to_string),
+            release: slot.release.clone(),
+        }
+    }
+}
+
+/// One word for an app.
+fn state_of(app: &AppWorld) -> AppState {
+    if app.active.is_some() {
+        return AppState::Deploying;
+    }
+    let Some(target) = app.services.target().filter(|_| !app.services.is_held()) else {
+        return AppState::Stopped;
+    };
+    let mut meant = target.services.values().filter(|service| !app.services.holds(&service.name)).peekable();
+    if meant.peek().is_none() && !target.services.is_empty() {
+        return AppState::Stopped;
+    }
+    let up = |slot: &&Slot| slot.machine.is_settled_up();
+    let (mut all, mut any) = (true, target.services.is_empty());
+    for service in meant {
+        let mut mine = app.services.slots().iter().filter(|slot| slot.service.name == service.name).peekable();
+        let exists = mine.peek().is_some();
+        let ready = mine.filter(up).count() as u32;
+        all &= exists && ready >= service.instances;
+        any |= ready > 0;
+    }
+    match (all, any, &app.unwell) {
+        (true, _, None) => AppState::Running,
+        (_, true, _) => AppState::Degraded,
+        (_, false, _) => AppState::Failed,
+    }
+}
+
+fn run_state(state: &State) -> RunState {
+    match state {
+        State::Down => RunState::Down,
+        State::Starting { .. } => RunState::Starting,
+        State::Up { .. } => RunState::Up,
+        State::Stopping { .. } => RunState::Stopping,
+        State::Backoff { .. } => RunState::Backoff,
+        State::Held { .. } => RunState::Held,
+    }
+}
+
+/// A service is as well as its least well instance.
+fn worst(states: &[RunState]) -> RunState {
+    use RunState::*;
+    let order = [Backoff, Held, Stopping, Starting, Down, Up];
+    order.into_iter().find(|state| states.contains(state)).unwrap_or(Down)
+}

@@ -1,0 +1,185 @@
+//! The table: every event comes here, every action leaves from here. Pure.
+//!
+//! [`World::turn`] is one whole turn. `intake` judges what is asked for, `deploys` drives the machine of each
+//! deployment, `apps` the services and probes of each app. Time comes in as a value; [`World::deadline`] says when the
+//! next turn is due even if nothing happens.
+
+mod apps;
+mod deploys;
+mod intake;
+
+use super::action::Action;
+use super::event::{Event, Token};
+use super::world::{Pending, World};
+use crate::base::{AppName, Moment};
+use crate::control::Answer;
+use crate::store::Entry;
+use crate::supervise::{Deed, Input};
+use std::time::Duration;
+
+impl World {
+    /// Takes one event at `now` and says what is to be done, in order.
+    pub fn turn(&mut self, now: Moment, event: Event) -> Vec<Action> {
+        let mut actions = vec![];
+        match event {
+            Event::Asked { from, request, older } => self.asked(now, from, request, &older, &mut actions),
+            Event::Resolved { from, asked, commit } => self.resolved(now, from, asked, commit, &mut actions),
+            Event::Recorded { token, result } => self.recorded(now, token, result, &mut actions),
+            Event::Thawed { app, thawed } => {
+                if let Some(app) = self.apps.get_mut(&app) {
+                    app.definitions.insert(thawed.release.clone(), thawed);
+                }
+            }
+            Event::Pointed { app, release } => self.pointed(&app, release),
+            Event::Worked { app, number, worked } => {
+                match self.stopping {
+                    // Its row stays open: the next start of the daemon finds it interrupted.
+                    true => self.forget_active(&app),
+                    false => {
+                        self.drive(now, &app, Some(number), crate::deploy::Input::Worked(worked), &mut actions);
+                    }
+                }
+            }
+            Event::Stepped { number, step } => {
+                let entries = vec![Entry::Step { number, step, at: now.wall }];
+                actions.push(Action::Record { token: None, entries });
+            }
+            Event::Spawned { instance, pid } => {
+                self.pids.insert(instance, pid);
+                self.instance_event(now, instance, Input::Spawned, &mut actions);
+            }
+            Event::SpawnFailed { instance, why } => {
+                self.instance_event(now, instance, Input::SpawnFailed(why), &mut actions);
+            }
+            Event::Exited { instance, clean, words } => {
+                self.pids.remove(&instance);
+                self.instance_event(now, instance, Input::Exited { clean, words }, &mut actions);
+            }
+            Event::Probed { app, watch, index, result } => {
+                self.probed(now, &app, watch, index, result, &mut actions);
+            }
+            Event::Reconfigured { config } => self.reconfigured(now, *config, &mut actions),
+            Event::Stop => self.stop(now, &mut actions),
+            Event::Tick => {}
+        }
+        self.time_passed(now, &mut actions);
+        actions
+    }
+
+    /// When the next turn is due, on the monotonic clock; `None`: only an event can change anything.
+    pub fn deadline(&self) -> Option<Duration> {
+        let apps = self.apps.values().flat_map(|app| {
+            let waiters = app.waiters.iter().map(|waiter| waiter.until).min();
+            let watch = app.watch.as_ref().filter(|_| self.may_probe(app)).and_then(|watch| watch.deadline());
+            let active = app.active.as_ref().and_then(|deployment| deployment.deadline());
+            [app.services.deadline(), watch, active, waiters]
+        });
+        let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
+        apps.chain([listener]).flatten().min()
+    }
+
+    /// Whatever is due by now, for every app and the listener.
+    fn time_passed(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let names: Vec<AppName> = self.apps.keys().cloned().collect();
+        for name in names {
+            self.app_time_passed(now, &name, actions);
+        }
+        self.feed_listener(now, Input::Tick, actions);
+        if self.stopping && self.is_down() {
+            actions.push(Action::Exit);
+        }
+    }
+
+    /// A write to the diary ended: whoever waited for it goes on.
+    fn recorded(&mut self, now: Moment, token: Token, result: Result<(), String>, actions: &mut Vec<Action>) {
+        match self.pending.remove(&token) {
+            Some(Pending::Machine { app, number }) => {
+                self.drive(now, &app, Some(number), crate::deploy::Input::Recorded(result), actions);
+            }
+            Some(Pending::Intake { deployments, to, answer }) => {
+                let written = result.is_ok();
+                if let Some(to) = to {
+                    actions.push(Action::Answer { to, answer: or_error(result, answer) });
+                }
+                for deployment in deployments.into_iter().filter(|_| written) {
+                    self.enqueue(now, deployment, actions);
+                }
+            }
+            Some(Pending::Asker { to, answer }) => {
+                actions.push(Action::Answer { to, answer: or_error(result, answer) });
+            }
+            None => {}
+        }
+    }
+
+    /// Asks for a write that `pending` waits for.
+    pub(super) fn record(&mut self, entries: Vec<Entry>, pending: Pending, actions: &mut Vec<Action>) {
+        self.tokens_made += 1;
+        let token = Token(self.tokens_made);
+        self.pending.insert(token, pending);
+        actions.push(Action::Record { token: Some(token), entries });
+    }
+
+    /// SIGTERM: in order; a second one: at once.
+    fn stop(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let again = std::mem::replace(&mut self.stopping, true);
+        if again {
+            let everything = self.pids.keys().map(|instance| Action::Kill { instance: *instance });
+            actions.extend(everything);
+            actions.push(Action::Exit);
+            return;
+        }
+        let names: Vec<AppName> = self.apps.keys().cloned().collect();
+        for name in names {
+            self.stop_app_for_good(now, &name, actions);
+        }
+        self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Down), actions);
+    }
+
+    fn is_down(&self) -> bool {
+        let listener_down = self.listener.as_ref().is_none_or(|listener| listener.process.is_none());
+        let works = self.apps.values().any(|app| app.active.as_ref().is_some_and(|deployment| deployment.is_working()));
+        listener_down && !works && self.apps.values().all(|app| app.services.slots().is_empty())
+    }
+
+    /// Starts the listener, where there is one.
+    pub fn start_listener(&mut self, now: Moment) -> Vec<Action> {
+        let mut actions = vec![];
+        self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), &mut actions);
+        actions
+    }
+
+    /// The listener is supervised as any service is.
+    fn feed_listener(&mut self, now: Moment, input: Input, actions: &mut Vec<Action>) {
+        let Some(listener) = &mut self.listener else { return };
+        if matches!(input, Input::Exited { .. } | Input::SpawnFailed(_)) {
+            listener.process = None;
+        }
+        for deed in listener.machine.on(now.mono, input) {
+            match (deed, listener.process) {
+                (Deed::Spawn, _) => {
+                    self.instances_made += 1;
+                    let instance = crate::base::InstanceId(self.instances_made);
+                    listener.process = Some(instance);
+                    actions.push(Action::SpawnListener { instance });
+                }
+                (Deed::Terminate, Some(instance)) => actions.push(Action::Terminate { instance, signal: SIGTERM }),
+                (Deed::Kill, Some(instance)) => actions.push(Action::Kill { instance }),
+                (Deed::CrashLoop { words, .. }, _) => {
+                    let text = format!("the listener keeps ending ({words}); it is tried again, ever more slowly");
+                    actions.push(Action::Note { level: log::Level::Error, text });
+                }
+                (Deed::Terminate | Deed::Kill, None) => {}
+            }
+        }
+    }
+}
+
+const SIGTERM: i32 = 15;
+
+fn or_error(result: Result<(), String>, answer: Answer) -> Answer {
+    match result {
+        Ok(()) => answer,
+        Err(why) => Answer::Error { exit: 3, message: format!("it could not be written to the diary: {why}") },
+    }
+}

@@ -1,0 +1,384 @@
+//! The services and probes of each app, and the verbs people have for them.
+
+use super::super::action::Action;
+use super::super::event::RequestId;
+use super::super::world::{AppWorld, Live, Pending, Waiter, World};
+use crate::base::{AppName, InstanceId, Moment, ReleaseName, ServiceName, Span};
+use crate::config::{Config, Service};
+use crate::control::Answer;
+use crate::health::{Verdict, Watch};
+use crate::store::Entry;
+use crate::supervise::{Input, Order, Target};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Whoever says start or stop waits at most this long beyond what the services may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl World {
+    /// Something happened to a process: of a service, or the listener.
+    pub(super) fn instance_event(
+        &mut self,
+        now: Moment,
+        instance: InstanceId,
+        input: Input,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.listener.as_ref().is_some_and(|listener| listener.process == Some(instance)) {
+            if let Input::Exited { words, .. } | Input::SpawnFailed(words) = &input {
+                let text = format!("the listener ended: {words}");
+                actions.push(Action::Note { level: log::Level::Warn, text });
+            }
+            return self.feed_listener(now, input, actions);
+        }
+        let owns = |app: &&AppWorld| app.services.slots().iter().any(|slot| slot.process == Some(instance));
+        let Some(name) = self.apps.values().find(owns).map(|app| app.config.name.clone()) else { return };
+        let Some(app) = self.apps.get_mut(&name) else { return };
+        let orders = app.services.on(now.mono, instance, input, &mut self.instances_made);
+        self.carry(now, &name, orders, actions);
+    }
+
+    /// Wants a release to run: its services as they were meant when it was deployed.
+    pub(in super::super) fn run_release(
+        &mut self,
+        now: Moment,
+        name: &AppName,
+        release: &ReleaseName,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let thawed = app.definitions.get(release).map(|thawed| thawed.definition.clone());
+        let definition = thawed.unwrap_or_else(|| app.config.clone());
+        let shared = |(name, service): (&ServiceName, &Service)| (name.clone(), Arc::new(service.clone()));
+        let services: BTreeMap<ServiceName, Arc<Service>> = definition.services.iter().map(shared).collect();
+        app.services.run(Target { release: release.clone(), services });
+        self.reconcile(now, name, actions);
+    }
+
+    /// Wants nothing to run.
+    pub(super) fn run_nothing(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        app.watch = None;
+        app.services.run_nothing();
+        self.reconcile(now, name, actions);
+    }
+
+    /// Looks at what runs, eagerly, until all is well or `patience` is over.
+    pub(in super::super) fn watch_eagerly(&mut self, now: Moment, name: &AppName, patience: Duration) {
+        self.watches_made += 1;
+        let serial = self.watches_made;
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let probes = app.live_definition().map(|definition| definition.probes.clone()).unwrap_or_default();
+        app.watch = Some(Watch::eager(&probes, now.mono, serial));
+        app.eager_until = Some(now.mono + patience);
+        app.unwell = None;
+    }
+
+    pub(super) fn reconcile(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let orders = app.services.reconcile(now.mono, &mut self.instances_made);
+        self.carry(now, name, orders, actions);
+    }
+
+    /// Turns the orders of an app's services into actions, and tells whoever waits for the services.
+    fn carry(&mut self, now: Moment, name: &AppName, orders: Vec<Order>, actions: &mut Vec<Action>) {
+        for order in orders {
+            let Some(app) = self.apps.get(name) else { return };
+            match order {
+                Order::Spawn { instance, service, release, .. } => {
+                    let definition = app.definitions.get(&release).map(|thawed| thawed.definition.clone());
+                    let commit = app.commit_of(&release);
+                    let app = definition.unwrap_or_else(|| app.config.clone());
+                    actions.push(Action::Spawn { app, instance, service, release, commit });
+                }
+                Order::Terminate { instance, signal } => actions.push(Action::Terminate { instance, signal }),
+                Order::Kill { instance } => actions.push(Action::Kill { instance }),
+                Order::Ended { service, release, words } => {
+                    let text = format!("{name}: {service} ended by itself: {words}");
+                    actions.push(Action::Note { level: log::Level::Warn, text });
+                    self.tell_deployment_of_an_end(now, name, &service, &release, &words, actions);
+                }
+                Order::CrashLoop { service, failures, words } => {
+                    let text = format!(
+                        "{name}: {service} ended {failures} times in a row ({words}); \
+                         it is started again, ever more slowly"
+                    );
+                    actions.push(Action::Note { level: log::Level::Error, text });
+                }
+            }
+        }
+        self.tell_if_settled(now, name, actions);
+    }
+
+    fn tell_deployment_of_an_end(
+        &mut self,
+        now: Moment,
+        name: &AppName,
+        service: &ServiceName,
+        release: &ReleaseName,
+        words: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(deployment) = self.apps.get(name).and_then(|app| app.active.as_ref()) else { return };
+        if deployment.release.as_ref() == Some(release) {
+            let tripped = crate::deploy::Input::Tripped(format!("{service} ended by itself: {words}"));
+            self.drive(now, name, None, tripped, actions);
+        }
+    }
+
+    pub(super) fn tell_if_settled(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name).filter(|app| app.services.is_settled()) else { return };
+        for waiter in std::mem::take(&mut app.waiters) {
+            actions.push(Action::Answer { to: waiter.to, answer: Answer::Done { message: waiter.message } });
+        }
+        let waits = app.active.as_ref().is_some_and(|deployment| deployment.waits_for_services());
+        if waits {
+            self.drive(now, name, None, crate::deploy::Input::Settled, actions);
+        }
+    }
+
+    /// `start`, `stop`, `restart`: written down first, answered when it is so.
+    pub(super) fn service_verb(
+        &mut self,
+        now: Moment,
+        from: RequestId,
+        verb: Verb,
+        name: &AppName,
+        service: Option<&ServiceName>,
+        actions: &mut Vec<Action>,
+    ) {
+        let answer_error = |message: String| Action::Answer { to: from, answer: Answer::Error { exit: 64, message } };
+        let Some(app) = self.apps.get_mut(name) else {
+            return actions.push(answer_error(no_such_app(name)));
+        };
+        let known = |one: &ServiceName| {
+            app.config.services.contains_key(one)
+                || app.live_definition().is_some_and(|live| live.services.contains_key(one))
+        };
+        if let Some(unknown) = service.filter(|one| !known(one)) {
+            let names: Vec<&str> = app.config.services.keys().map(|name| name.as_str()).collect();
+            return actions
+                .push(answer_error(format!("{name} has no service {unknown}; it has: {}", names.join(", "))));
+        }
+        let what = service.map_or(name.to_string(), |service| format!("{name} {service}"));
+        if app.live.is_none() && verb != Verb::Stop {
+            let message = format!("{what} cannot be started: nothing was deployed yet (`pintle deploy {name}`)");
+            return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: 3, message } });
+        }
+        let message = match verb {
+            Verb::Start => format!("{what} is up"),
+            Verb::Stop => format!("{what} is stopped, and stays so until `pintle start`"),
+            Verb::Restart => format!("{what} was restarted"),
+        };
+        let slowest = app.services.slots().iter().map(|slot| slot.service.stop_timeout).max().unwrap_or_default();
+        let until = now.mono + slowest + PATIENCE + app.config.deploy.startup.min(Duration::from_secs(15));
+        app.waiters.push(Waiter { to: from, until, message });
+        match verb {
+            Verb::Restart => app.services.restart(service),
+            Verb::Start | Verb::Stop => {
+                let down = verb == Verb::Stop;
+                app.services.hold(service, down);
+                let is_held = app.services.is_held();
+                if let Some(deployment) = &mut app.active {
+                    deployment.app_is_stopped = is_held;
+                }
+                let entries = vec![Entry::Wanted { app: name.clone(), service: service.cloned(), down }];
+                actions.push(Action::Record { token: None, entries });
+            }
+        }
+        if verb != Verb::Stop {
+            let startup = app.config.deploy.startup;
+            let deploying = app.active.is_some();
+            if !deploying {
+                self.watch_eagerly(now, name, startup);
+            }
+        }
+        self.reconcile(now, name, actions);
+    }
+
+    /// A probe looked.
+    pub(super) fn probed(
+        &mut self,
+        now: Moment,
+        name: &AppName,
+        serial: u64,
+        index: usize,
+        result: Result<(), String>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let Some(watch) = app.watch.as_mut().filter(|watch| watch.serial == serial) else { return };
+        watch.seen(now.mono, index, result);
+        self.judge(now, name, actions);
+    }
+
+    /// What the verdict means: to a deployment that waits for it, else to whoever reads the journal.
+    fn judge(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let Some(watch) = &mut app.watch else { return };
+        let verdict = watch.verdict();
+        if app.active.as_ref().is_some_and(|deployment| deployment.waits_for_health()) {
+            match verdict {
+                Verdict::Well => self.drive(now, name, None, crate::deploy::Input::Well, actions),
+                Verdict::Unwell(why) => self.drive(now, name, None, crate::deploy::Input::Unwell(why), actions),
+                Verdict::Unknown => {}
+            }
+            return;
+        }
+        match (verdict, app.eager_until, &app.unwell) {
+            (Verdict::Well, Some(_), _) => {
+                app.eager_until = None;
+                watch.steady(now.mono);
+            }
+            (Verdict::Well, None, Some(_)) => {
+                app.unwell = None;
+                actions.push(Action::Note { level: log::Level::Info, text: format!("{name} is healthy again") });
+            }
+            (Verdict::Unwell(why), None, None) => {
+                actions.push(Action::Note { level: log::Level::Error, text: format!("{name} is unhealthy: {why}") });
+                app.unwell = Some(why);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether there is anything to look at.
+    pub(super) fn may_probe(&self, app: &AppWorld) -> bool {
+        !self.stopping && app.live.is_some() && app.services.target().is_some() && !app.services.is_held()
+    }
+
+    /// Whatever is due by now for one app.
+    pub(super) fn app_time_passed(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        if app.services.deadline().is_some_and(|at| now.mono >= at) {
+            let orders = app.services.tick(now.mono, &mut self.instances_made);
+            self.carry(now, name, orders, actions);
+        }
+        let due = self.apps.get(name).and_then(|app| app.active.as_ref()).and_then(|active| active.deadline());
+        if due.is_some_and(|at| now.mono >= at) {
+            self.explain_what_was_missing(name, actions);
+            self.drive(now, name, None, crate::deploy::Input::Tick, actions);
+        }
+        self.answer_late_waiters(now, name, actions);
+        self.look(now, name, actions);
+        let gone = self.apps.get(name).is_some_and(|app| {
+            app.removed && app.active.is_none() && app.queue.is_empty() && app.services.slots().is_empty()
+        });
+        if gone {
+            self.apps.remove(name);
+        }
+    }
+
+    /// Before a verification fails for lack of time: what the last look said.
+    fn explain_what_was_missing(&self, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get(name) else { return };
+        if let (Some(deployment), Some(watch)) = (&app.active, &app.watch)
+            && deployment.waits_for_health()
+            && let Some(line) = watch.last_failure()
+        {
+            actions.push(Action::Say { number: deployment.number, line: format!("last look: {line}") });
+        }
+    }
+
+    fn answer_late_waiters(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let (late, patient) = std::mem::take(&mut app.waiters).into_iter().partition(|waiter| now.mono >= waiter.until);
+        app.waiters = patient;
+        for waiter in late {
+            let waiter: Waiter = waiter;
+            let message = format!("not done yet: see `pintle status {name}` and `pintle logs {name}`");
+            actions.push(Action::Answer { to: waiter.to, answer: Answer::Error { exit: 3, message } });
+        }
+    }
+
+    /// Sends out the looks that are due.
+    fn look(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get(name) else { return };
+        if !self.may_probe(app) {
+            return;
+        }
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let (Some(watch), Some(live)) = (&mut app.watch, &app.live) else { return };
+        let deploying = app.active.as_ref().is_some_and(|deployment| deployment.waits_for_health());
+        if !deploying && app.eager_until.is_some_and(|until| now.mono >= until) {
+            app.eager_until = None;
+            watch.steady(now.mono);
+        }
+        let serial = watch.serial;
+        let due = watch.due(now.mono);
+        for (index, probe) in due {
+            let (app, release) = (name.clone(), live.release.clone());
+            actions.push(Action::Probe { app, watch: serial, index, probe: Box::new(probe), release });
+        }
+        let nothing_to_ask = watch.looks().next().is_none();
+        if deploying && nothing_to_ask {
+            self.judge(now, name, actions);
+        }
+    }
+
+    pub(super) fn pointed(&mut self, name: &AppName, release: Option<ReleaseName>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        app.live = release.map(|release| Live { commit: app.commit_of(&release), release });
+    }
+
+    /// A new configuration: what runs goes on as it was deployed, the next deploy is made by the new one.
+    pub(super) fn reconfigured(&mut self, now: Moment, config: Config, actions: &mut Vec<Action>) {
+        let gone: Vec<AppName> = self.apps.keys().filter(|name| !config.apps.contains_key(*name)).cloned().collect();
+        for name in gone {
+            if let Some(app) = self.apps.get_mut(&name) {
+                app.removed = true;
+            }
+            let text = format!("{name} is configured no longer: its services stop, its releases and data stay on disk");
+            actions.push(Action::Note { level: log::Level::Warn, text });
+            self.stop_app_for_good(now, &name, actions);
+        }
+        for (name, app) in config.apps {
+            let app = Arc::new(app);
+            match self.apps.get_mut(&name) {
+                Some(known) => {
+                    known.removed = false;
+                    known.config = app;
+                }
+                None => drop(self.apps.insert(name, AppWorld::new(app))),
+            }
+        }
+    }
+
+    /// Ends an app's work and services, in reverse order.
+    pub(super) fn stop_app_for_good(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        if let Some(deployment) = self.apps.get(name).and_then(|app| app.active.as_ref()) {
+            actions.push(Action::CancelWork { number: deployment.number });
+        }
+        self.run_nothing(now, name, actions);
+    }
+
+    /// Writes a fact that somebody waits for.
+    pub(super) fn record_and_answer(
+        &mut self,
+        entries: Vec<Entry>,
+        to: RequestId,
+        message: String,
+        actions: &mut Vec<Action>,
+    ) {
+        let answer = Answer::Done { message };
+        self.record(entries, Pending::Asker { to, answer }, actions);
+    }
+}
+
+/// What a person wants of services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Start,
+    Stop,
+    Restart,
+}
+
+pub(super) fn no_such_app(name: &AppName) -> String {
+    format!("there is no app {name}: `pintle status` lists the configured ones")
+}
+
+/// How long something took, for people.
+pub(super) fn took(now: Moment, since: Duration) -> Span {
+    Span(now.mono.saturating_sub(since))
+}

@@ -1,0 +1,299 @@
+//! Drives each deployment's machine: its outputs become actions, entries of the diary, orders to the services.
+
+use super::super::action::{Action, Job};
+use super::super::world::{Pending, SeenDelivery, World};
+use super::apps::took;
+use crate::base::{AppName, DeployId, Moment};
+use crate::control::{DeployStatus, Trigger};
+use crate::deploy::machine::Deadlines;
+use crate::deploy::{Deployment, End, Fact, Input, Kind, Output, Plan, Work};
+use crate::store::{self, Entry, NewDeployment};
+
+impl World {
+    /// A deployment that is on disk: it runs now, or waits its turn. Of several commits that wait the newest wins.
+    pub(super) fn enqueue(&mut self, now: Moment, deployment: Deployment, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(&deployment.app) else { return };
+        let name = deployment.app.clone();
+        if deployment.plan().kind == Kind::Deploy {
+            let (older, others): (Vec<Deployment>, Vec<Deployment>) =
+                app.queue.drain(..).partition(|waiting| waiting.plan().kind == Kind::Deploy);
+            app.queue.extend(others);
+            for superseded in older {
+                let message = format!("superseded by deployment {}", deployment.number.0);
+                self.end_unbegun(now, &superseded, DeployStatus::Superseded, message, actions);
+            }
+        }
+        if let Some(app) = self.apps.get_mut(&name) {
+            app.queue.push_back(deployment);
+        }
+        self.start_next(now, &name, actions);
+    }
+
+    /// Begins the next deployment that waits, if none is under way.
+    pub(in super::super) fn start_next(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let stopping = self.stopping;
+        let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !stopping) else { return };
+        let Some(mut deployment) = app.queue.pop_front() else { return };
+        deployment.previous = app.live.as_ref().map(|live| live.release.clone());
+        deployment.app_is_stopped = app.services.is_held();
+        let number = deployment.number;
+        let known = deployment.release.clone().and_then(|release| Some((app.commit_of(&release)?, release)));
+        if let Some((commit, release)) = known {
+            // A rollback: its target is known from the start.
+            let previous = deployment.previous.clone();
+            let entries = vec![Entry::Release { number, commit, release, previous }];
+            actions.push(Action::Record { token: None, entries });
+        }
+        app.active = Some(deployment);
+        app.active_since = now.mono;
+        self.drive(now, name, Some(number), Input::Start, actions);
+    }
+
+    /// Gives an input to the app's deployment under way (only if it is `number`, where one is named).
+    pub(super) fn drive(
+        &mut self,
+        now: Moment,
+        name: &AppName,
+        number: Option<DeployId>,
+        input: Input,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.stopping {
+            return;
+        }
+        let Some(deployment) = self.apps.get_mut(name).and_then(|app| app.active.as_mut()) else { return };
+        if number.is_some_and(|number| number != deployment.number) {
+            return;
+        }
+        let outputs = deployment.on(now.mono, input);
+        self.perform(now, name, outputs, actions);
+    }
+
+    /// Carries the outputs of the app's deployment under way into the world.
+    pub(in super::super) fn perform(
+        &mut self,
+        now: Moment,
+        name: &AppName,
+        outputs: Vec<Output>,
+        actions: &mut Vec<Action>,
+    ) {
+        for output in outputs {
+            let Some(app) = self.apps.get_mut(name) else { return };
+            let Some(deployment) = &app.active else { return };
+            let number = deployment.number;
+            match output {
+                Output::Record(facts) => self.write_facts(now, name, number, facts, actions),
+                Output::Work(work) => {
+                    let job = self.job(name, work);
+                    actions.extend(job.map(|job| Action::Work(Box::new(job))));
+                }
+                Output::CancelWork => actions.push(Action::CancelWork { number }),
+                Output::Run(release) => self.run_release(now, name, &release, actions),
+                Output::RunNothing => self.run_nothing(now, name, actions),
+                Output::Verify => {
+                    let startup = app.config.deploy.startup;
+                    self.watch_eagerly(now, name, startup);
+                }
+                Output::Watch(span) => {
+                    app.eager_until = None;
+                    app.watch.iter_mut().for_each(|watch| watch.close(now.mono, span));
+                }
+                Output::Say(line) => actions.push(Action::Say { number, line }),
+                Output::Finished(end) => self.finished(now, name, end, actions),
+            }
+        }
+        // Services that needed nothing done are settled without an event.
+        self.tell_if_settled(now, name, actions);
+    }
+
+    fn write_facts(
+        &mut self,
+        now: Moment,
+        name: &AppName,
+        number: DeployId,
+        facts: Vec<Fact>,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut entries = vec![];
+        for fact in facts {
+            let Some(app) = self.apps.get_mut(name) else { return };
+            let Some(deployment) = &app.active else { return };
+            match fact {
+                Fact::Phase(phase) => {
+                    actions.push(Action::PhaseBegins { number, phase });
+                    entries.push(Entry::Phase { number, phase, at: now.wall });
+                }
+                Fact::Identified { commit, release } => {
+                    let previous = deployment.previous.clone();
+                    app.known.insert(release.clone(), commit.clone());
+                    entries.push(Entry::Release { number, commit, release, previous });
+                }
+                Fact::PassedVerify => {
+                    entries.push(Entry::PassedVerify { number });
+                    if let Some(release) = deployment.release.clone()
+                        && let Some(commit) = app.commit_of(&release)
+                    {
+                        let app = name.clone();
+                        entries.push(Entry::WentLive { app, release, commit, deployment: number, at: now.wall });
+                    }
+                }
+                Fact::Quarantined { commit, why } => {
+                    app.quarantine.insert(commit.clone(), why.clone());
+                    let (app, deployment) = (name.clone(), Some(number));
+                    entries.push(Entry::Quarantine { app, commit, why, deployment, at: now.wall });
+                }
+                Fact::Ended(end) => entries.push(Entry::Finished {
+                    number,
+                    status: end.status,
+                    phase: end.phase,
+                    failed_phase: end.failed,
+                    message: end.message,
+                    exit: end.exit,
+                    took: Some(now.mono.saturating_sub(app.active_since)),
+                    at: now.wall,
+                }),
+            }
+        }
+        self.record(entries, Pending::Machine { app: name.clone(), number }, actions);
+    }
+
+    fn job(&self, name: &AppName, work: Work) -> Option<Job> {
+        let app = self.apps.get(name)?;
+        let deployment = app.active.as_ref()?;
+        let live = app.live.as_ref();
+        let good = app.good.first().map(|(release, _)| release.clone());
+        let running = app.services.slots().iter().map(|slot| slot.release.clone());
+        let keep = [live.map(|live| live.release.clone()), deployment.previous.clone(), good];
+        Some(Job {
+            app: app.config.clone(),
+            number: deployment.number,
+            kind: deployment.plan().kind.clone(),
+            work,
+            forced: deployment.forced,
+            requested: deployment.requested.clone(),
+            commit: deployment.commit.clone(),
+            release: deployment.release.clone(),
+            previous: deployment.previous.clone(),
+            live_commit: live.and_then(|live| live.commit.clone()),
+            backup: deployment.backup.clone(),
+            keep: keep.into_iter().flatten().chain(running).collect(),
+        })
+    }
+
+    /// A deployment is over: what is remembered of it, and whoever comes next.
+    fn finished(&mut self, now: Moment, name: &AppName, end: End, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let Some(deployment) = app.active.take() else { return };
+        let number = deployment.number;
+        for seen in app.seen.values_mut().filter(|seen| seen.deployment == Some(number)) {
+            seen.status = Some(end.status);
+        }
+        let release = deployment.release.clone();
+        if end.status == DeployStatus::Success
+            && deployment.plan().kind != Kind::BackupOnly
+            && let Some(release) = &release
+            && let Some(commit) = app.commit_of(release)
+        {
+            app.good.retain(|(good, _)| good != release);
+            app.good.insert(0, (release.clone(), commit));
+        }
+        app.eager_until = None;
+        app.watch.iter_mut().for_each(|watch| watch.steady(now.mono));
+        let keep = [app.live.as_ref().map(|live| &live.release), app.good.first().map(|(release, _)| release)];
+        app.definitions.retain(|known, _| {
+            keep.contains(&Some(known)) || app.services.slots().iter().any(|slot| slot.release == *known)
+        });
+        let span = took(now, app.active_since);
+        let why = end.message.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let level = if end.status == DeployStatus::Success { log::Level::Info } else { log::Level::Error };
+        let text = format!("{name}: deployment {} ended as {} after {span}{why}", number.0, end.status);
+        actions.push(Action::Note { level, text });
+        actions.push(Action::Ended { app: name.clone(), number, end, release });
+        if deployment.retry_after {
+            self.retry(now, name, &deployment, actions);
+        }
+        self.start_next(now, name, actions);
+    }
+
+    /// An interrupted deploy, once more: under a new number, because the old one's history is written.
+    pub(in super::super) fn retry(&mut self, now: Moment, name: &AppName, of: &Deployment, actions: &mut Vec<Action>) {
+        let Some(mut again) = self.new_deployment(name, Trigger::Retry, Kind::Deploy) else { return };
+        again.requested = of.commit.as_ref().map(|commit| commit.to_string()).or_else(|| of.requested.clone());
+        again.commit = of.commit.clone();
+        again.forced = of.forced;
+        again.retry_of = Some(of.number);
+        let entries = vec![Entry::Queued(row_of(&again, now))];
+        let answer = crate::control::Answer::Pong;
+        self.record(entries, Pending::Intake { deployments: vec![again], to: None, answer }, actions);
+    }
+
+    /// A deployment with the next number; nothing is written yet.
+    pub(super) fn new_deployment(&mut self, name: &AppName, trigger: Trigger, kind: Kind) -> Option<Deployment> {
+        let app = self.apps.get(name)?;
+        let deploy = &app.config.deploy;
+        let deadlines = Deadlines { timeout: deploy.timeout, startup: deploy.startup, probation: deploy.probation };
+        let plan = Plan::of(&app.config, kind);
+        let number = self.next_number;
+        self.next_number = number.next();
+        Some(Deployment::new(number, name.clone(), trigger, plan, deadlines))
+    }
+
+    /// Ends a deployment that never began.
+    pub(super) fn end_unbegun(
+        &mut self,
+        now: Moment,
+        deployment: &Deployment,
+        status: DeployStatus,
+        message: String,
+        actions: &mut Vec<Action>,
+    ) {
+        let number = deployment.number;
+        let exit = crate::deploy::outcome::exit_code(status, None);
+        let phase = deployment.phase();
+        let entry = Entry::Finished {
+            number,
+            status,
+            phase,
+            failed_phase: None,
+            message: Some(message.clone()),
+            exit,
+            took: None,
+            at: now.wall,
+        };
+        actions.push(Action::Record { token: None, entries: vec![entry] });
+        if let Some(app) = self.apps.get_mut(&deployment.app) {
+            let mine = |seen: &&mut SeenDelivery| seen.deployment == Some(number);
+            app.seen.values_mut().filter(mine).for_each(|seen| seen.status = Some(status));
+        }
+        let end = End { status, phase, failed: None, message: Some(message), exit };
+        actions.push(Action::Ended { app: deployment.app.clone(), number, end, release: None });
+    }
+
+    pub(super) fn forget_active(&mut self, name: &AppName) {
+        if let Some(app) = self.apps.get_mut(name) {
+            app.active = None;
+        }
+    }
+}
+
+/// The diary's row of a deployment that is new.
+pub(super) fn row_of(deployment: &Deployment, now: Moment) -> NewDeployment {
+    NewDeployment {
+        number: deployment.number,
+        app: deployment.app.clone(),
+        kind: match deployment.plan().kind {
+            Kind::Deploy => store::Kind::Deploy,
+            Kind::BackupOnly => store::Kind::Backup,
+            Kind::Rollback { .. } => store::Kind::Rollback,
+        },
+        requested: deployment.requested.clone(),
+        commit: deployment.commit.clone(),
+        release: deployment.release.clone(),
+        status: DeployStatus::Queued,
+        trigger: deployment.trigger,
+        forced: deployment.forced,
+        retry_of: deployment.retry_of,
+        message: None,
+        asked: now.wall,
+    }
+}

@@ -1,0 +1,316 @@
+//! What is asked for, judged: deliveries, deploys, rollbacks and the other verbs that change something.
+
+use super::super::action::Action;
+use super::super::event::RequestId;
+use super::super::world::{AppWorld, Pending, SeenDelivery, World};
+use super::apps::{Verb, no_such_app};
+use super::deploys::row_of;
+use crate::base::{AppName, BackupId, CommitId, DeployId, Moment, ReleaseName};
+use crate::control::{Answer, Delivery, DeployAsked, DeployStatus, Ignored, Request, Trigger, Verdict, Want};
+use crate::deploy::plan::DataToRestore;
+use crate::deploy::{Deployment, Input, Kind};
+use crate::store::Entry;
+
+/// Exit codes of answers that are no deployment's end.
+const USAGE: u8 = 64;
+const NOWHERE_TO_GO: u8 = 3;
+const REFUSED: u8 = 6;
+
+impl World {
+    /// Somebody asks for something.
+    pub(super) fn asked(
+        &mut self,
+        now: Moment,
+        from: RequestId,
+        request: Request,
+        older: &[AppName],
+        actions: &mut Vec<Action>,
+    ) {
+        let refuse = |exit: u8, message: String| Action::Answer { to: from, answer: Answer::Error { exit, message } };
+        if self.stopping && !matches!(request, Request::Ping | Request::Status { .. } | Request::PublicStatus) {
+            return actions.push(refuse(69, "the daemon is stopping".into()));
+        }
+        match request {
+            Request::Ping => actions.push(Action::Answer { to: from, answer: Answer::Pong }),
+            Request::Status { app: Some(app), .. } if !self.apps.contains_key(&app) => {
+                actions.push(refuse(USAGE, no_such_app(&app)));
+            }
+            Request::Status { app } => {
+                let answer = Answer::Status(self.status(now, app.as_ref()));
+                actions.push(Action::Answer { to: from, answer });
+            }
+            Request::PublicStatus => {
+                actions.push(Action::Answer { to: from, answer: Answer::PublicStatus(self.public_status()) });
+            }
+            Request::Deliver(delivery) => self.delivered(now, from, delivery, older, actions),
+            Request::Deploy(asked) => self.deploy_asked(now, from, asked, actions),
+            Request::Rollback { app, to, with_data } => self.rollback_asked(now, from, app, to, with_data, actions),
+            Request::BackupCreate { app } => {
+                self.begin_for(now, from, &app, Kind::BackupOnly, |_| {}, actions);
+            }
+            Request::BackupRestore { app, id } => self.restore_asked(now, from, app, id, actions),
+            Request::Cancel { number } => self.cancel_asked(now, from, number, actions),
+            Request::Forgive { app, commit } => self.forgive_asked(from, app, &commit, actions),
+            Request::Start { app, service } => {
+                self.service_verb(now, from, Verb::Start, &app, service.as_ref(), actions);
+            }
+            Request::Stop { app, service } => {
+                self.service_verb(now, from, Verb::Stop, &app, service.as_ref(), actions);
+            }
+            Request::Restart { app, service } => {
+                self.service_verb(now, from, Verb::Restart, &app, service.as_ref(), actions);
+            }
+            Request::Approve { number } => {
+                actions.push(refuse(USAGE, format!("deployment {} does not wait for an approval", number.0)));
+            }
+            Request::Reload => actions.push(Action::Reload { from }),
+            other => actions.push(refuse(USAGE, format!("this request is not the loop's to answer: {other:?}"))),
+        }
+    }
+
+    /// A verified delivery: each app that it wants is judged; what is accepted is on disk before anybody hears so.
+    fn delivered(
+        &mut self,
+        now: Moment,
+        from: RequestId,
+        delivery: Delivery,
+        older: &[AppName],
+        actions: &mut Vec<Action>,
+    ) {
+        let (mut verdicts, mut entries, mut deployments) = (vec![], vec![], vec![]);
+        for Want { app, commit } in delivery.wants {
+            let id = delivery.id.clone();
+            let judged = match self.apps.get(&app) {
+                None => Err((Ignored::UnknownApp, no_such_app(&app), None)),
+                Some(known) => judge(known, id.as_deref(), &commit, older.contains(&app)),
+            };
+            let (ignored, why, deployment) = match judged {
+                Ok(()) => {
+                    let Some(mut new) = self.new_deployment(&app, delivery.trigger, Kind::Deploy) else { continue };
+                    new.requested = Some(commit.to_string());
+                    new.commit = Some(commit.clone());
+                    entries.push(Entry::Queued(row_of(&new, now)));
+                    let (deployment, state) = (new.number, DeployStatus::Queued);
+                    verdicts.push(Verdict::Accepted { app: app.clone(), deployment, state });
+                    deployments.push(new);
+                    (None, None, Some(deployment))
+                }
+                Err((reason, why, deployment)) => {
+                    verdicts.push(Verdict::Ignored { app: app.clone(), why: why.clone(), reason });
+                    (Some(reason), Some(why), deployment)
+                }
+            };
+            if let (Some(id), Some(app), Some(number)) = (&id, self.apps.get_mut(&app), deployment) {
+                let status = app.deployment(number).map(|_| DeployStatus::Running);
+                app.seen.entry(id.clone()).or_insert(SeenDelivery { deployment: None, status }).deployment = deployment;
+            }
+            if ignored != Some(Ignored::UnknownApp) {
+                entries.push(Entry::Delivery { id, app, commit, deployment, ignored, reason: why, at: now.wall });
+            }
+        }
+        let answer = Answer::Delivered { verdicts };
+        match deployments.is_empty() {
+            // What is ignored needs no disk to be ignored.
+            true => {
+                actions.push(Action::Record { token: None, entries });
+                actions.push(Action::Answer { to: from, answer });
+            }
+            false => self.record(entries, Pending::Intake { deployments, to: Some(from), answer }, actions),
+        }
+    }
+
+    /// A person (or a hook) wants a deploy: first the commit is looked up, so that what is live needs no deployment.
+    fn deploy_asked(&mut self, now: Moment, from: RequestId, asked: DeployAsked, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get(&asked.app) else {
+            let message = no_such_app(&asked.app);
+            return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: USAGE, message } });
+        };
+        if asked.backup_only {
+            return self.begin_for(now, from, &asked.app.clone(), Kind::BackupOnly, |_| {}, actions);
+        }
+        match asked.commit.as_ref().and_then(|commit| CommitId::new(commit.as_str()).ok()) {
+            Some(commit) => self.resolved(now, from, asked, Some(commit), actions),
+            None => actions.push(Action::Resolve { from, app: app.config.clone(), asked }),
+        }
+    }
+
+    /// The commit of a person's deploy is known (or could not be looked up: then the fetch will say why).
+    pub(super) fn resolved(
+        &mut self,
+        now: Moment,
+        from: RequestId,
+        asked: DeployAsked,
+        commit: Option<CommitId>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(app) = self.apps.get(&asked.app) else { return };
+        if let (Some(live), Some(commit), false) = (&app.live, &commit, asked.force)
+            && live.commit.as_ref() == Some(commit)
+        {
+            let answer = Answer::AlreadyLive { release: live.release.clone() };
+            return actions.push(Action::Answer { to: from, answer });
+        }
+        let quarantined = commit.as_ref().and_then(|commit| app.quarantine.get(commit));
+        if let (Some(why), false) = (quarantined, asked.force) {
+            let message = format!(
+                "this commit is quarantined ({why}); deploy a newer one, lift it with `pintle forgive`, or use --force"
+            );
+            return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: REFUSED, message } });
+        }
+        let name = asked.app.clone();
+        let trigger = asked.trigger;
+        let prepare = |new: &mut Deployment| {
+            new.trigger = trigger;
+            new.requested = commit.as_ref().map(|commit| commit.to_string()).or(asked.commit);
+            new.commit = commit;
+            new.forced = asked.force;
+        };
+        self.begin_for(now, from, &name, Kind::Deploy, prepare, actions);
+    }
+
+    fn rollback_asked(
+        &mut self,
+        now: Moment,
+        from: RequestId,
+        name: AppName,
+        to: Option<ReleaseName>,
+        with_data: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let target = match self.apps.get(&name) {
+            None => Err((USAGE, no_such_app(&name))),
+            Some(app) => rollback_target(app, to),
+        };
+        match target {
+            Err((exit, message)) => {
+                actions.push(Action::Answer { to: from, answer: Answer::Error { exit, message } });
+            }
+            Ok(to) => {
+                let data = with_data.then_some(DataToRestore::OfRelease);
+                self.begin_for(now, from, &name, Kind::Rollback { to, data }, |_| {}, actions);
+            }
+        }
+    }
+
+    /// A restore is a rollback to what is live, with the data of a backup.
+    fn restore_asked(&mut self, now: Moment, from: RequestId, name: AppName, id: BackupId, actions: &mut Vec<Action>) {
+        let live = self.apps.get(&name).and_then(|app| app.live.clone());
+        let Some(live) = live else {
+            let message = format!("{name} has no live release whose data could be replaced: deploy first");
+            return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: NOWHERE_TO_GO, message } });
+        };
+        let kind = Kind::Rollback { to: live.release, data: Some(DataToRestore::Backup(id)) };
+        self.begin_for(now, from, &name, kind, |_| {}, actions);
+    }
+
+    /// Writes a new deployment down, answers with its number, and lets it begin.
+    fn begin_for(
+        &mut self,
+        now: Moment,
+        from: RequestId,
+        name: &AppName,
+        kind: Kind,
+        prepare: impl FnOnce(&mut Deployment),
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(mut new) = self.new_deployment(name, Trigger::Cli, kind) else {
+            let message = no_such_app(name);
+            return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: USAGE, message } });
+        };
+        prepare(&mut new);
+        let entries = vec![Entry::Queued(row_of(&new, now))];
+        let answer = Answer::Deployment { number: new.number, status: DeployStatus::Queued };
+        self.record(entries, Pending::Intake { deployments: vec![new], to: Some(from), answer }, actions);
+    }
+
+    fn cancel_asked(&mut self, now: Moment, from: RequestId, number: DeployId, actions: &mut Vec<Action>) {
+        let of_it = |app: &&mut AppWorld| app.deployment(number).is_some();
+        let Some(app) = self.apps.values_mut().find(of_it) else {
+            let message =
+                format!("deployment {} is neither under way nor waiting: `pintle show {}`", number.0, number.0);
+            return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: USAGE, message } });
+        };
+        let name = app.config.name.clone();
+        let message = format!("deployment {} is being cancelled", number.0);
+        match app.queue.iter().position(|waiting| waiting.number == number) {
+            Some(at) => {
+                if let Some(waiting) = app.queue.remove(at) {
+                    self.end_unbegun(now, &waiting, DeployStatus::Cancelled, "cancelled by a person".into(), actions);
+                }
+            }
+            None => self.drive(now, &name, Some(number), Input::Cancel("cancelled by a person".into()), actions),
+        }
+        actions.push(Action::Answer { to: from, answer: Answer::Done { message } });
+    }
+
+    fn forgive_asked(&mut self, from: RequestId, name: AppName, commit: &str, actions: &mut Vec<Action>) {
+        let matches: Vec<CommitId> = match self.apps.get(&name) {
+            Some(app) if commit.len() >= 4 => {
+                app.quarantine.keys().filter(|bad| bad.as_str().starts_with(commit)).cloned().collect()
+            }
+            _ => vec![],
+        };
+        let [bad] = &matches[..] else {
+            let message = match matches.len() {
+                0 => format!("no quarantined commit of {name} begins with {commit:?} (at least 4 digits)"),
+                several => format!("{several} quarantined commits of {name} begin with {commit}: give more digits"),
+            };
+            return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: USAGE, message } });
+        };
+        if let Some(app) = self.apps.get_mut(&name) {
+            app.quarantine.remove(bad);
+        }
+        let message = format!("{} may be deployed to {name} again", bad.short());
+        let entries = vec![Entry::Forgiven { app: name, commit: bad.clone() }];
+        self.record_and_answer(entries, from, message, actions);
+    }
+}
+
+/// Whether a delivered commit is to be deployed; if not, why, and the deployment that answers it already.
+fn judge(
+    app: &AppWorld,
+    id: Option<&str>,
+    commit: &CommitId,
+    older: bool,
+) -> Result<(), (Ignored, String, Option<DeployId>)> {
+    let under_way = app.active.iter().chain(&app.queue);
+    let mut same = under_way.filter(|deployment| deployment.commit.as_ref() == Some(commit));
+    if let Some(twin) = same.next() {
+        let why = format!("duplicate: deployment {} of this commit is under way", twin.number.0);
+        return Err((Ignored::Duplicate, why, Some(twin.number)));
+    }
+    if app.live.as_ref().is_some_and(|live| live.commit.as_ref() == Some(commit)) {
+        return Err((Ignored::Live, "duplicate: this commit is live already".into(), None));
+    }
+    if let Some(why) = app.quarantine.get(commit) {
+        return Err((Ignored::Quarantined, format!("quarantined: {why}"), None));
+    }
+    let seen = id.and_then(|id| app.seen.get(id));
+    let failed = |seen: &SeenDelivery| {
+        matches!(seen.status, Some(DeployStatus::Failed | DeployStatus::Cancelled) | None) && seen.deployment.is_some()
+            || matches!(seen.status, Some(DeployStatus::RolledBack | DeployStatus::RollbackFailed))
+    };
+    if let Some(seen) = seen.filter(|seen| !failed(seen)) {
+        return Err((Ignored::Duplicate, "duplicate: this delivery was seen before".into(), seen.deployment));
+    }
+    if older {
+        return Err((Ignored::Older, "older than what is live".into(), None));
+    }
+    Ok(())
+}
+
+/// The release to go back to: the one named, or the last good one that is not live.
+fn rollback_target(app: &AppWorld, to: Option<ReleaseName>) -> Result<ReleaseName, (u8, String)> {
+    let name = &app.config.name;
+    let live = app.live.as_ref().map(|live| &live.release);
+    match to {
+        Some(to) if Some(&to) == live => Err((NOWHERE_TO_GO, format!("{to} is live already"))),
+        Some(to) if app.known.contains_key(&to) => Ok(to),
+        Some(to) => Err((NOWHERE_TO_GO, format!("{name} has no release {to}: `pintle releases {name}` lists them"))),
+        None => {
+            let mut good = app.good.iter().map(|(release, _)| release).filter(|release| Some(*release) != live);
+            let none = || (NOWHERE_TO_GO, format!("{name} has no earlier good release to go back to"));
+            good.next().cloned().ok_or_else(none)
+        }
+    }
+}

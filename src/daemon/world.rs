@@ -1,0 +1,153 @@
+//! What the daemon knows: every app with its services, its deployments and its history, as far as decisions need it.
+
+use super::event::{RequestId, Thawed, Token};
+use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName};
+use crate::config::App;
+use crate::control::{Answer, DeployStatus};
+use crate::deploy::Deployment;
+use crate::health::Watch;
+use crate::supervise::{Instance, Services};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// All that decisions are made from.
+#[derive(Debug, Default)]
+pub struct World {
+    /// By name; an app whose file is gone stays until its services are down.
+    pub apps: BTreeMap<AppName, AppWorld>,
+    /// The number the next deployment gets.
+    pub next_number: DeployId,
+    /// The listener, where one is configured.
+    pub listener: Option<Listener>,
+    /// Process ids of running instances.
+    pub pids: BTreeMap<InstanceId, u32>,
+    /// What people should know now.
+    pub notices: Vec<String>,
+    /// We are ending.
+    pub stopping: bool,
+    pub(super) instances_made: u64,
+    pub(super) tokens_made: u64,
+    pub(super) watches_made: u64,
+    pub(super) pending: BTreeMap<Token, Pending>,
+}
+
+/// What waits for a write to the diary.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// A deployment's machine.
+    Machine { app: AppName, number: DeployId },
+    /// New deployments, and whoever asked for them.
+    Intake { deployments: Vec<Deployment>, to: Option<RequestId>, answer: Answer },
+    /// Somebody who only wants to know that it is written.
+    Asker { to: RequestId, answer: Answer },
+}
+
+/// The listener process.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Listener {
+    pub address: String,
+    pub machine: Instance,
+    pub process: Option<InstanceId>,
+}
+
+/// What is live: the release `current` points at.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Live {
+    pub release: ReleaseName,
+    pub commit: Option<CommitId>,
+}
+
+/// A delivery that was judged before.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct SeenDelivery {
+    pub deployment: Option<DeployId>,
+    pub status: Option<DeployStatus>,
+}
+
+/// Somebody who waits for the services to be as asked.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub to: RequestId,
+    pub until: Duration,
+    pub message: String,
+}
+
+/// One app.
+#[derive(Debug)]
+pub struct AppWorld {
+    /// As configured now; what the next deploy is made by.
+    pub config: Arc<App>,
+    /// What `current` points at.
+    pub live: Option<Live>,
+    /// Definitions of releases that may run, as frozen with them.
+    pub definitions: BTreeMap<ReleaseName, Thawed>,
+    /// Its processes.
+    pub services: Services,
+    /// The probes of what runs.
+    pub watch: Option<Watch>,
+    /// Eager looks end then, whatever they saw.
+    pub(super) eager_until: Option<Duration>,
+    /// The verdict was said to be bad and not yet to be good again.
+    pub unwell: Option<String>,
+    /// The deployment under way.
+    pub active: Option<Deployment>,
+    pub(super) active_since: Duration,
+    /// Deployments that wait for it, in order.
+    pub queue: VecDeque<Deployment>,
+    /// Deliveries judged before, by the forge's id.
+    pub seen: BTreeMap<String, SeenDelivery>,
+    /// Commits not to be deployed again by themselves, and why.
+    pub quarantine: BTreeMap<CommitId, String>,
+    /// Releases that were live and verified, the last first.
+    pub good: Vec<(ReleaseName, CommitId)>,
+    /// Every release the diary knows, with its commit.
+    pub known: BTreeMap<ReleaseName, CommitId>,
+    /// Its file is gone: when its services are down, so is it.
+    pub removed: bool,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+impl AppWorld {
+    /// An app nothing is known of but its configuration.
+    pub fn new(config: Arc<App>) -> AppWorld {
+        AppWorld {
+            config,
+            live: None,
+            definitions: BTreeMap::new(),
+            services: Services::default(),
+            watch: None,
+            eager_until: None,
+            unwell: None,
+            active: None,
+            active_since: Duration::ZERO,
+            queue: VecDeque::new(),
+            seen: BTreeMap::new(),
+            quarantine: BTreeMap::new(),
+            good: vec![],
+            known: BTreeMap::new(),
+            removed: false,
+            waiters: vec![],
+        }
+    }
+
+    /// The deployment with that number, under way or waiting.
+    pub fn deployment(&self, number: DeployId) -> Option<&Deployment> {
+        self.active.iter().chain(&self.queue).find(|deployment| deployment.number == number)
+    }
+
+    /// The definition the live release was deployed with.
+    pub fn live_definition(&self) -> Option<&Arc<App>> {
+        let live = self.live.as_ref()?;
+        self.definitions.get(&live.release).map(|thawed| &thawed.definition)
+    }
+
+    /// The commit of a release.
+    pub fn commit_of(&self, release: &ReleaseName) -> Option<CommitId> {
+        let thawed = self.definitions.get(release).and_then(|thawed| thawed.commit.clone());
+        thawed.or_else(|| self.known.get(release).cloned())
+    }
+}

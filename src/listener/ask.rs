@@ -1,0 +1,82 @@
+//! A request and its answer in our own words, so that whatever speaks HTTP in front can be replaced.
+
+use serde::Serialize;
+use std::net::SocketAddr;
+
+/// A whole request.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// `GET`, `POST` ... as sent.
+    pub method: String,
+    /// The path, beginning with '/', not decoded.
+    pub path: String,
+    /// What stands behind the '?'; empty when nothing does.
+    pub query: String,
+    /// Its headers, as sent.
+    pub headers: Vec<(String, String)>,
+    /// All of it.
+    pub body: Vec<u8>,
+    /// Who sent it; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+}
+
+impl Ask {
+    /// Splits a request target into path and query; `None` when it is not one of this server's.
+    pub fn split_target(target: &str) -> Option<(String, String)> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        path.starts_with('/').then(|| (path.to_owned(), query.to_owned()))
+    }
+
+    /// Whether the query says `name=1` (or `true`).
+    pub fn says(&self, name: &str) -> bool {
+        let value =
+            |pair: &str| pair.split_once('=').is_some_and(|(key, value)| key == name && matches!(value, "1" | "true"));
+        self.query.split('&').any(value)
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers beside those that every answer has.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// An answer that is `document`.
+    pub fn json<T: Serialize>(status: u16, document: &T) -> Reply {
+        let body = serde_json::to_vec(document).unwrap_or_default();
+        Reply { status, headers: vec![("Content-Type", "application/json".to_owned())], body }
+    }
+
+    /// `{"status":"error","message":..}`.
+    pub fn error(status: u16, message: impl Into<String>) -> Reply {
+        Reply::json(status, &Said { status: "error", message: message.into() })
+    }
+
+    /// `{"status":"ignored","message":..}`.
+    pub fn ignored(message: impl Into<String>) -> Reply {
+        Reply::json(200, &Said { status: "ignored", message: message.into() })
+    }
+
+    /// 503, and when to come again.
+    pub fn later(message: impl Into<String>) -> Reply {
+        Reply::error(503, message).with("Retry-After", "10")
+    }
+
+    /// With one more header.
+    pub fn with(mut self, name: &'static str, value: &str) -> Reply {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+}
+
+#[derive(Serialize)]
+struct Said {
+    status: &'static str,
+    message: String,
+}

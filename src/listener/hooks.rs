@@ -1,0 +1,89 @@
+//! Hands a genuine delivery to the daemon and says what became of it.
+
+use super::ask::Reply;
+use super::daemon::Daemon;
+use crate::base::{AppName, DeployId};
+use crate::control::{Answer, Delivery, DeployStatus, Ignored, Request, Verdict};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Forges give up after ten seconds; the sender hears of a failure before that.
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A deployment that is on disk.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Accepted {
+    pub(super) app: AppName,
+    pub(super) deployment: DeployId,
+    #[serde(skip)]
+    pub(super) state: DeployStatus,
+}
+
+/// Hands `delivery` over; `Err` is the answer when it could not be written down.
+pub(super) fn hand_over(daemon: &Daemon, delivery: Delivery) -> Result<Vec<Verdict>, Reply> {
+    let unwritten = |why: &dyn std::fmt::Display| {
+        // The sender learns that it failed; why, with its paths, is for the log.
+        log::error!("a delivery could not be handed to the daemon: {why}");
+        Reply::later("the deployment could not be written down: try again")
+    };
+    match daemon.insist(&Request::Deliver(delivery), PATIENCE) {
+        Ok((_, Answer::Delivered { verdicts })) => Ok(verdicts),
+        Ok((_, Answer::Error { message, .. })) => Err(unwritten(&message)),
+        Ok((_, other)) => Err(unwritten(&format!("unexpected answer {other:?}"))),
+        Err(error) => Err(unwritten(&error)),
+    }
+}
+
+/// The deployments among `verdicts`, or what to say when there is none.
+pub(super) fn accepted(verdicts: Vec<Verdict>) -> Result<Vec<Accepted>, Unwanted> {
+    let mut accepted = Vec::new();
+    let mut unwanted = None;
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Accepted { app, deployment, state } => accepted.push(Accepted { app, deployment, state }),
+            Verdict::Ignored { why, reason, .. } => unwanted = unwanted.or(Some(Unwanted { why, reason })),
+        }
+    }
+    match accepted.is_empty() {
+        true => Err(unwanted.unwrap_or(Unwanted { why: "nothing is to be done".into(), reason: Ignored::Live })),
+        false => Ok(accepted),
+    }
+}
+
+/// Why no app needs a deploy: the first app's reason.
+#[derive(Debug, PartialEq)]
+pub(super) struct Unwanted {
+    pub(super) why: String,
+    pub(super) reason: Ignored,
+}
+
+impl Unwanted {
+    /// What a sender that does not wait is told.
+    pub(super) fn reply(self) -> Reply {
+        match self.reason {
+            Ignored::UnknownApp => Reply::error(404, "no such app"),
+            _ => Reply::ignored(self.why),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Triggered<'a> {
+    status: &'static str,
+    message: &'static str,
+    app: &'a AppName,
+    deployment: DeployId,
+    deployments: &'a [Accepted],
+}
+
+/// 202: on disk. `event` is the delivery's.
+pub(super) fn triggered(event: &str, deployments: &[Accepted]) -> Reply {
+    let Some(first) = deployments.first() else { return Reply::ignored("nothing is to be done") };
+    let message = match event {
+        "workflow_run" => "Deployment triggered after successful CI/CD",
+        "push" => "Deployment triggered by push",
+        _ => "Deployment triggered",
+    };
+    let (app, deployment) = (&first.app, first.deployment);
+    Reply::json(202, &Triggered { status: "success", message, app, deployment, deployments })
+}

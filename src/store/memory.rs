@@ -1,0 +1,263 @@
+//! The diary without a disk: the same facts in, the same answers out.
+//!
+//! The simulation keeps its diary here; cloning it before a fact and going on with the clone is a crash that lost the
+//! fact. It is also the model the real diary is tested against. Line: no database, no I/O.
+
+use super::entry::{Entry, Needs};
+use super::error::StoreError;
+use super::snapshot::{
+    DELIVERIES_KEPT, Deployment, GoodRelease, NOTICES_KEPT, Notice, Quarantined, ReleaseInfo, Seen, Snapshot,
+};
+use crate::base::{AppName, BackupId, CommitId, DeployId, ServiceName};
+use crate::control::{BackupReport, DeployStatus, DeploymentReport, DeploymentView, Ignored, StepReport};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A diary that is forgotten with the process.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Memory {
+    deployments: BTreeMap<DeployId, Deployment>,
+    steps: BTreeMap<DeployId, Vec<StepReport>>,
+    deliveries: BTreeMap<AppName, Vec<Judged>>,
+    quarantine: BTreeMap<(AppName, CommitId), Quarantined>,
+    wanted: BTreeMap<(AppName, Option<ServiceName>), bool>,
+    backups: BTreeMap<(AppName, BackupId), KeptBackup>,
+    live: Vec<(AppName, GoodRelease, DeployId)>,
+    notices: Vec<Notice>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Judged {
+    id: Option<String>,
+    commit: CommitId,
+    deployment: Option<DeployId>,
+    ignored: Option<Ignored>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct KeptBackup {
+    report: BackupReport,
+    gone: bool,
+}
+
+impl Memory {
+    /// An empty diary.
+    pub fn new() -> Memory {
+        Memory::default()
+    }
+
+    /// Remembers all of `entries`, or none when one of them contradicts what is known.
+    pub fn record(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        self.check(entries)?;
+        for entry in entries {
+            self.apply(entry);
+        }
+        Ok(())
+    }
+
+    /// What a daemon that starts now would load.
+    pub fn snapshot(&self) -> Snapshot {
+        self.gather(None)
+    }
+
+    /// The newest `limit` deployments (of one app, or of all), newest first.
+    pub fn history(&self, app: Option<&AppName>, limit: u32) -> Vec<DeploymentView> {
+        let meant = self.deployments.values().rev().filter(|row| app.is_none_or(|app| row.app == *app));
+        meant.take(limit as usize).map(Deployment::view).collect()
+    }
+
+    /// One deployment with its steps.
+    pub fn show(&self, number: DeployId) -> Option<DeploymentReport> {
+        let steps = self.steps.get(&number).cloned().unwrap_or_default();
+        self.deployments.get(&number).map(|row| row.report(steps))
+    }
+
+    /// The app's releases, newest first.
+    pub fn releases_info(&self, app: &AppName) -> Vec<ReleaseInfo> {
+        self.gather(Some(app)).apps.remove(app).map(|app| app.releases).unwrap_or_default()
+    }
+
+    /// The app's backups that are still there, newest first.
+    pub fn backups(&self, app: &AppName) -> Vec<BackupReport> {
+        let mut found: Vec<_> = self.backups.values().filter(|kept| kept.report.app == *app && !kept.gone).collect();
+        found.sort_by_key(|kept| (kept.report.created, kept.report.id.clone()));
+        found.into_iter().rev().map(|kept| kept.report.clone()).collect()
+    }
+
+    /// What was judged under this delivery id before.
+    pub fn seen(&self, app: &AppName, id: &str) -> Option<Seen> {
+        let judged = self.deliveries.get(app)?.iter().find(|judged| judged.id.as_deref() == Some(id))?;
+        self.as_seen(judged)
+    }
+
+    /// What people should know, newest first.
+    pub fn notices(&self) -> Vec<Notice> {
+        self.notices.iter().rev().cloned().collect()
+    }
+
+    fn gather(&self, only: Option<&AppName>) -> Snapshot {
+        let meant = |app: &AppName| only.is_none_or(|only| only == app);
+        let mut snapshot = Snapshot::default();
+        for row in self.deployments.values().rev().filter(|row| meant(&row.app)) {
+            snapshot.add_deployment(row.clone());
+        }
+        for (app, deliveries) in self.deliveries.iter().filter(|(app, _)| meant(app)) {
+            for seen in deliveries.iter().rev().filter_map(|judged| self.as_seen(judged)) {
+                snapshot.add_delivery(app.clone(), seen);
+            }
+        }
+        for ((app, commit), row) in self.quarantine.iter().filter(|((app, _), _)| meant(app)) {
+            snapshot.add_quarantine(app.clone(), commit.clone(), row.clone());
+        }
+        for ((app, service), down) in self.wanted.iter().filter(|((app, _), _)| meant(app)) {
+            snapshot.add_wanted(app.clone(), service.clone(), *down);
+        }
+        for (app, row, number) in self.live.iter().rev().filter(|(app, ..)| meant(app)) {
+            snapshot.add_live(app.clone(), row.clone(), self.status_of(*number));
+        }
+        snapshot.close()
+    }
+
+    fn as_seen(&self, judged: &Judged) -> Option<Seen> {
+        Some(Seen {
+            id: judged.id.clone()?,
+            commit: judged.commit.clone(),
+            deployment: judged.deployment,
+            status: judged.deployment.and_then(|number| self.status_of(number)),
+            ignored: judged.ignored,
+        })
+    }
+
+    fn status_of(&self, number: DeployId) -> Option<DeployStatus> {
+        self.deployments.get(&number).map(|row| row.status)
+    }
+
+    /// Looks for contradictions, with what earlier entries of the batch would have changed.
+    fn check(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        let mut in_batch: BTreeMap<DeployId, bool> = BTreeMap::new();
+        for entry in entries {
+            entry.check()?;
+            let open = |number| match in_batch.get(number) {
+                Some(open) => Some(*open),
+                None => self.deployments.get(number).map(|row| row.finished.is_none()),
+            };
+            match entry.needs() {
+                Needs::Unused(number) if open(&number).is_some() => return Err(StoreError::used(number)),
+                Needs::Open(number) if open(&number) != Some(true) => return Err(StoreError::not_open(number)),
+                Needs::Known(number) if open(&number).is_none() => return Err(StoreError::unknown(number)),
+                _ => {}
+            }
+            match entry {
+                Entry::Queued(new) => in_batch.insert(new.number, true),
+                Entry::Finished { number, .. } => in_batch.insert(*number, false),
+                _ => None,
+            };
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: &Entry) {
+        match entry.clone() {
+            Entry::Queued(new) => {
+                self.deployments.insert(new.number, Deployment::asked_for(&new));
+            }
+            Entry::Status { number, status, message } => self.change(number, |row| {
+                row.status = status;
+                row.message = message;
+            }),
+            Entry::Phase { number, phase, at } => self.change(number, |row| {
+                row.status = DeployStatus::Running;
+                row.phase = phase;
+                row.began = row.began.or(Some(at));
+                row.message = None;
+            }),
+            Entry::Release { number, commit, release, previous } => self.change(number, |row| {
+                row.commit = Some(commit);
+                row.release = Some(release);
+                row.previous = previous;
+            }),
+            Entry::PassedVerify { number } => self.change(number, |row| row.passed_verify = true),
+            Entry::Finished { number, status, phase, failed_phase, message, exit, took, at } => {
+                self.change(number, |row| {
+                    row.status = status;
+                    row.phase = phase;
+                    row.failed_phase = failed_phase;
+                    row.message = message;
+                    row.exit = Some(exit);
+                    row.took = took.map(whole_millis);
+                    row.finished = Some(at);
+                });
+            }
+            Entry::Step { number, mut step, .. } => {
+                step.duration_seconds = (step.duration_seconds * 1000.0).round() / 1000.0;
+                self.steps.entry(number).or_default().push(step);
+            }
+            Entry::WentLive { app, release, commit, deployment, at } => {
+                self.live.push((app, GoodRelease { release, commit, at }, deployment));
+            }
+            Entry::Delivery { id, app, commit, deployment, ignored, .. } => {
+                self.note_delivery(app, Judged { id, commit, deployment, ignored });
+            }
+            Entry::Quarantine { app, commit, why, deployment, at } => {
+                self.quarantine.insert((app, commit), Quarantined { why, deployment, at });
+            }
+            Entry::Forgiven { app, commit } => {
+                self.quarantine.remove(&(app, commit));
+            }
+            Entry::Wanted { app, service, down } => {
+                if service.is_none() {
+                    self.wanted.retain(|(other, _), _| *other != app);
+                }
+                self.wanted.insert((app, service), down);
+            }
+            Entry::Backup { mut report, .. } => {
+                let key = (report.app.clone(), report.id.clone());
+                let verified = self.backups.get(&key).and_then(|kept| kept.report.verified);
+                report.verified = report.verified.or(verified);
+                self.backups.insert(key, KeptBackup { report, gone: false });
+            }
+            Entry::BackupVerified { app, id, at } => {
+                if let Some(kept) = self.backups.get_mut(&(app, id)) {
+                    kept.report.verified = Some(at);
+                }
+            }
+            Entry::BackupGone { app, id, .. } => {
+                if let Some(kept) = self.backups.get_mut(&(app, id)) {
+                    kept.gone = true;
+                }
+            }
+            Entry::Notice { text, at } => {
+                self.notices.push(Notice { at, text });
+                drop_oldest(&mut self.notices, NOTICES_KEPT);
+            }
+        }
+    }
+
+    fn change(&mut self, number: DeployId, edit: impl FnOnce(&mut Deployment)) {
+        if let Some(row) = self.deployments.get_mut(&number) {
+            edit(row);
+        }
+    }
+
+    fn note_delivery(&mut self, app: AppName, judged: Judged) {
+        let known = self.deliveries.entry(app).or_default();
+        let place = known.iter().position(|other| other.id.is_some() && other.id == judged.id);
+        match (place, judged.deployment) {
+            (Some(_), None) => return,
+            (Some(place), Some(_)) => {
+                known.remove(place);
+            }
+            (None, _) => {}
+        }
+        known.push(judged);
+        drop_oldest(known, DELIVERIES_KEPT);
+    }
+}
+
+fn whole_millis(span: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn drop_oldest<T>(rows: &mut Vec<T>, keep: usize) {
+    rows.drain(..rows.len().saturating_sub(keep));
+}

@@ -1,0 +1,209 @@
+//! Facts become rows: one batch, one transaction, one fsync.
+
+use super::diary::Diary;
+use super::entry::{Entry, Needs, NewDeployment};
+use super::error::StoreError;
+use super::snapshot::{DELIVERIES_KEPT, NOTICES_KEPT};
+use crate::base::{AppName, CommitId, DeployId};
+use crate::control::{BackupReport, Ignored, Phase, StepReport};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use std::time::Duration;
+
+impl Diary {
+    /// Remembers all of `entries`, or none of them when one cannot be written or contradicts what is known. When this
+    /// returns `Ok` they survive a power cut.
+    ///
+    /// # Errors
+    /// [`Trouble::Full`](super::Trouble::Full) and the other troubles of the disk, which may pass; and
+    /// [`Trouble::Contradiction`](super::Trouble::Contradiction), which will not.
+    pub fn record(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let failed = |path: &_, error| super::diary::explain("write", path, &error);
+        let path = self.path.clone();
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| failed(&path, error))?;
+        for entry in entries {
+            entry.check()?;
+            fits(&transaction, entry).map_err(|error| failed(&path, error))??;
+            write(&transaction, entry).map_err(|error| failed(&path, error))?;
+        }
+        transaction.commit().map_err(|error| failed(&path, error))
+    }
+}
+
+/// Compares the entry with what is written about its deployment.
+fn fits(db: &Connection, entry: &Entry) -> rusqlite::Result<Result<(), StoreError>> {
+    let open = |number: DeployId| {
+        let sql = "SELECT finished IS NULL FROM deployments WHERE number = ?1";
+        db.query_row(sql, [integer(number.0)], |row| row.get::<_, bool>(0)).optional()
+    };
+    Ok(match entry.needs() {
+        Needs::Unused(number) if open(number)?.is_some() => Err(StoreError::used(number)),
+        Needs::Open(number) if open(number)? != Some(true) => Err(StoreError::not_open(number)),
+        Needs::Known(number) if open(number)?.is_none() => Err(StoreError::unknown(number)),
+        _ => Ok(()),
+    })
+}
+
+fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+    match entry {
+        Entry::Queued(new) => insert_deployment(db, new),
+        Entry::Status { number, status, message } => {
+            let sql = "UPDATE deployments SET status = ?2, message = ?3 WHERE number = ?1";
+            db.execute(sql, params![integer(number.0), status.as_str(), message])
+        }
+        Entry::Phase { number, phase, at } => {
+            let sql =
+                "UPDATE deployments SET status = 'running', phase = ?2, began = coalesce(began, ?3), message = NULL
+                       WHERE number = ?1";
+            db.execute(sql, params![integer(number.0), phase.as_str(), at.0])
+        }
+        Entry::Release { number, commit, release, previous } => {
+            let sql = "UPDATE deployments SET commit_id = ?2, release = ?3, previous = ?4 WHERE number = ?1";
+            let previous = previous.as_ref().map(|name| name.as_str());
+            db.execute(sql, params![integer(number.0), commit.as_str(), release.as_str(), previous])
+        }
+        Entry::Step { number, step, at } => insert_step(db, *number, step, at.0),
+        Entry::PassedVerify { number } => {
+            db.execute("UPDATE deployments SET passed_verify = 1 WHERE number = ?1", [integer(number.0)])
+        }
+        Entry::Finished { number, status, phase, failed_phase, message, exit, took, at } => {
+            let sql = "UPDATE deployments SET status = ?2, phase = ?3, failed_phase = ?4, message = ?5, exit = ?6,
+                       took_ms = ?7, finished = ?8 WHERE number = ?1";
+            let failed_phase = failed_phase.map(Phase::as_str);
+            let took = took.map(millis);
+            let number = integer(number.0);
+            db.execute(sql, params![number, status.as_str(), phase.as_str(), failed_phase, message, exit, took, at.0])
+        }
+        Entry::WentLive { app, release, commit, deployment, at } => {
+            let sql = "INSERT INTO live_history (app, release, commit_id, deployment, at) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let deployment = integer(deployment.0);
+            db.execute(sql, params![app.as_str(), release.as_str(), commit.as_str(), deployment, at.0])
+        }
+        Entry::Delivery { id, app, commit, deployment, ignored, reason, at } => {
+            // A known id keeps its first verdict until it stands for a deployment (again).
+            let verb = if deployment.is_some() { "REPLACE" } else { "IGNORE" };
+            let sql = format!(
+                "INSERT OR {verb} INTO deliveries (app, id, commit_id, deployment, ignored, reason, at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            );
+            let deployment = deployment.map(|number| integer(number.0));
+            let ignored = ignored.map(Ignored::as_str);
+            db.execute(&sql, params![app.as_str(), id, commit.as_str(), deployment, ignored, reason, at.0])?;
+            forget_old_deliveries(db, app)
+        }
+        Entry::Quarantine { app, commit, why, deployment, at } => {
+            let sql = "INSERT OR REPLACE INTO quarantine (app, commit_id, why, deployment, at)
+                       VALUES (?1, ?2, ?3, ?4, ?5)";
+            let deployment = deployment.map(|number| integer(number.0));
+            db.execute(sql, params![app.as_str(), commit.as_str(), why, deployment, at.0])
+        }
+        Entry::Forgiven { app, commit } => {
+            let sql = "DELETE FROM quarantine WHERE app = ?1 AND commit_id = ?2";
+            db.execute(sql, params![app.as_str(), commit.as_str()])
+        }
+        Entry::Wanted { app, service, down } => {
+            if service.is_none() {
+                db.execute("DELETE FROM wanted WHERE app = ?1", [app.as_str()])?;
+            }
+            let service = service.as_ref().map_or("", |name| name.as_str());
+            let sql = "INSERT OR REPLACE INTO wanted (app, service, down) VALUES (?1, ?2, ?3)";
+            db.execute(sql, params![app.as_str(), service, down])
+        }
+        Entry::Backup { report, commit, deployment } => insert_backup(db, report, commit.as_ref(), *deployment),
+        Entry::BackupVerified { app, id, at } => {
+            let sql = "UPDATE backups SET verified = ?3 WHERE app = ?1 AND id = ?2";
+            db.execute(sql, params![app.as_str(), id.as_str(), at.0])
+        }
+        Entry::BackupGone { app, id, at } => {
+            let sql = "UPDATE backups SET gone = ?3 WHERE app = ?1 AND id = ?2";
+            db.execute(sql, params![app.as_str(), id.as_str(), at.0])
+        }
+        Entry::Notice { text, at } => {
+            db.execute("INSERT INTO notices (text, at) VALUES (?1, ?2)", params![text, at.0])?;
+            let sql = "DELETE FROM notices WHERE seq <= (SELECT max(seq) FROM notices) - ?1";
+            db.execute(sql, [NOTICES_KEPT as i64])
+        }
+    }
+    .map(|_rows| ())
+}
+
+fn insert_deployment(db: &Connection, new: &NewDeployment) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO deployments (number, app, kind, requested, commit_id, release, status, phase, started_by,
+               forced, retry_of, asked, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    db.execute(
+        sql,
+        params![
+            integer(new.number.0),
+            new.app.as_str(),
+            new.kind.as_str(),
+            new.requested,
+            new.commit.as_ref().map(|commit| commit.as_str()),
+            new.release.as_ref().map(|release| release.as_str()),
+            new.status.as_str(),
+            Phase::Preflight.as_str(),
+            new.trigger.as_str(),
+            new.forced,
+            new.retry_of.map(|number| integer(number.0)),
+            new.asked.0,
+            new.message,
+        ],
+    )
+}
+
+fn insert_step(db: &Connection, number: DeployId, step: &StepReport, ended: i64) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO steps (deployment, seq, name, phase, status, exit, ended, duration_ms)
+               VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM steps WHERE deployment = ?1), ?2, ?3, ?4, ?5, ?6, ?7)";
+    let duration = (step.duration_seconds * 1000.0).round() as i64;
+    let (phase, status) = (step.phase.as_str(), step.status.as_str());
+    db.execute(sql, params![integer(number.0), step.name, phase, status, step.exit, ended, duration])
+}
+
+fn insert_backup(
+    db: &Connection,
+    report: &BackupReport,
+    commit: Option<&CommitId>,
+    deployment: Option<DeployId>,
+) -> rusqlite::Result<usize> {
+    let sql =
+        "INSERT INTO backups (app, id, created, bytes, bytes_new, release, commit_id, deployment, verified, status)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+               ON CONFLICT (app, id) DO UPDATE SET created = excluded.created, bytes = excluded.bytes,
+               bytes_new = excluded.bytes_new, release = excluded.release, commit_id = excluded.commit_id,
+               deployment = excluded.deployment, verified = coalesce(excluded.verified, verified),
+               status = excluded.status, gone = NULL";
+    db.execute(
+        sql,
+        params![
+            report.app.as_str(),
+            report.id.as_str(),
+            report.created.0,
+            integer(report.bytes.0),
+            integer(report.bytes_new.0),
+            report.release.as_ref().map(|release| release.as_str()),
+            commit.map(|commit| commit.as_str()),
+            deployment.map(|number| integer(number.0)),
+            report.verified.map(|at| at.0),
+            report.status,
+        ],
+    )
+}
+
+fn forget_old_deliveries(db: &Connection, app: &AppName) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM deliveries WHERE app = ?1 AND seq <=
+               (SELECT seq FROM deliveries WHERE app = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)";
+    db.execute(sql, params![app.as_str(), DELIVERIES_KEPT as i64])
+}
+
+/// Numbers and sizes fit into SQLite's signed integers by far; one that does not is cut to the largest.
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}

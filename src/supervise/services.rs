@@ -1,0 +1,367 @@
+//! An app's services: what should run, what does, and the next steps between the two.
+//!
+//! Each start of a service - of a new release, or by `restart` - is a new *round*; a [`Slot`] is one instance of one
+//! round. [`Services`] compares the rounds that are wanted with the slots that exist and orders what may happen next:
+//! services start when those they come `after` are up, stop in the reverse order, and the old round makes way for the
+//! new one as the service's handover says. It is called again after every event, and doing it twice changes nothing.
+
+use super::instance::{Deed, Input, Instance, Policy, State, Wanted};
+use crate::base::{InstanceId, ReleaseName, ServiceName};
+use crate::config::{Handover, Service};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What should run: a release and its services as they were meant when it was deployed.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The release.
+    pub release: ReleaseName,
+    /// Its services.
+    pub services: BTreeMap<ServiceName, Arc<Service>>,
+}
+
+/// One instance of one round of a service.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// The definition it was started by.
+    pub service: Arc<Service>,
+    /// The release it runs.
+    pub release: ReleaseName,
+    /// 0 to `instances` - 1.
+    pub index: u32,
+    /// Its process, from the order to spawn until its exit was seen.
+    pub process: Option<InstanceId>,
+    /// Its machine.
+    pub machine: Instance,
+    round: u64,
+}
+
+impl Slot {
+    fn new(service: &Arc<Service>, release: &ReleaseName, round: u64, index: u32) -> Slot {
+        let policy = Policy {
+            restart: service.restart,
+            ready: service.ready,
+            stop_timeout: service.stop_timeout,
+            seed: round.wrapping_mul(31).wrapping_add(u64::from(index)),
+        };
+        let (service, release) = (service.clone(), release.clone());
+        Slot { service, release, index, process: None, machine: Instance::new(policy), round }
+    }
+}
+
+/// What is to be done with processes.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum Order {
+    /// Start a process; answered by `Spawned` or `SpawnFailed` for this id.
+    Spawn { instance: InstanceId, service: Arc<Service>, release: ReleaseName, index: u32 },
+    /// Send `signal` to the instance's group.
+    Terminate { instance: InstanceId, signal: i32 },
+    /// Kill the instance's whole group.
+    Kill { instance: InstanceId },
+    /// It ended, or could not be started, and nobody had asked for that.
+    Ended { service: ServiceName, release: ReleaseName, words: String },
+    /// It keeps ending; said once per loop.
+    CrashLoop { service: ServiceName, failures: u32, words: String },
+}
+
+/// All services of one app.
+#[derive(Debug, Clone, Default)]
+pub struct Services {
+    target: Option<Target>,
+    /// The round of each service of the target.
+    wanted_round: BTreeMap<ServiceName, u64>,
+    rounds_made: u64,
+    /// Stopped by a person.
+    held: BTreeSet<ServiceName>,
+    held_all: bool,
+    slots: Vec<Slot>,
+}
+
+impl Services {
+    /// Wants `target` to run. Services of it that run already are left alone.
+    pub fn run(&mut self, target: Target) {
+        self.wanted_round.clear();
+        for (name, service) in &target.services {
+            let round = self.round_that_runs(service, &target.release).unwrap_or_else(|| self.new_round());
+            self.wanted_round.insert(name.clone(), round);
+        }
+        self.target = Some(target);
+    }
+
+    /// Wants nothing to run.
+    pub fn run_nothing(&mut self) {
+        self.target = None;
+        self.wanted_round.clear();
+    }
+
+    /// A person stops a service (`None`: the app), or lifts that again.
+    pub fn hold(&mut self, service: Option<&ServiceName>, held: bool) {
+        match (service, held) {
+            (None, true) => self.held_all = true,
+            (None, false) => {
+                self.held_all = false;
+                self.held.clear();
+            }
+            (Some(name), true) => drop(self.held.insert(name.clone())),
+            (Some(name), false) => {
+                if self.held_all {
+                    // Starting one service of a stopped app leaves the others stopped.
+                    self.held_all = false;
+                    self.held = self.target.iter().flat_map(|target| target.services.keys().cloned()).collect();
+                }
+                self.held.remove(name);
+            }
+        }
+        if !held {
+            self.wake(service);
+        }
+    }
+
+    /// Replaces a service's instances (`None`: of all services) by fresh ones, as its handover says.
+    pub fn restart(&mut self, service: Option<&ServiceName>) {
+        let names: Vec<ServiceName> = self.wanted_round.keys().cloned().collect();
+        for name in names.iter().filter(|name| service.is_none_or(|one| one == *name)) {
+            let round = self.new_round();
+            self.wanted_round.insert(name.clone(), round);
+        }
+    }
+
+    /// What should run.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+    /// Every instance there is, of every round.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+    /// Whether a person stopped the whole app.
+    pub fn is_held(&self) -> bool {
+        self.held_all
+    }
+    /// Whether a person stopped this service.
+    pub fn holds(&self, service: &ServiceName) -> bool {
+        self.held_all || self.held.contains(service)
+    }
+    /// What runs is exactly what should: every wanted instance up, nothing else left.
+    pub fn is_settled(&self) -> bool {
+        let strangers = self.slots.iter().any(|slot| !self.is_wanted(slot));
+        let complete =
+            self.target.iter().flat_map(|target| target.services.values()).all(|service| {
+                self.holds(&service.name) || (0..service.instances).all(|index| self.is_up(service, index))
+            });
+        complete && !strangers
+    }
+    /// No process of any round is left of a release other than the target's.
+    pub fn old_is_gone(&self) -> bool {
+        !self.slots.iter().any(|slot| !self.is_wanted(slot) && slot.process.is_some())
+    }
+
+    /// When [`Services::tick`] is due.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.slots.iter().filter_map(|slot| slot.machine.deadline()).min()
+    }
+
+    /// Takes what happened to one process. Unknown ids (of processes long gone) are ignored.
+    pub fn on(&mut self, now: Duration, instance: InstanceId, input: Input, mint: &mut u64) -> Vec<Order> {
+        let Some(at) = self.slots.iter().position(|slot| slot.process == Some(instance)) else {
+            return vec![];
+        };
+        let mut orders = vec![];
+        let asked_to_end = matches!(self.slots[at].machine.state(), State::Stopping { .. });
+        let end = match &input {
+            Input::Exited { words, .. } | Input::SpawnFailed(words) => Some(words.clone()),
+            _ => None,
+        };
+        if end.is_some() {
+            self.slots[at].process = None;
+        }
+        self.feed(at, now, input, mint, &mut orders);
+        let slot = &self.slots[at];
+        let did_its_job = matches!(slot.machine.state(), State::Held { done: true, .. });
+        if let Some(words) = end.filter(|_| !asked_to_end && !did_its_job) {
+            let (service, release) = (slot.service.name.clone(), slot.release.clone());
+            orders.push(Order::Ended { service, release, words });
+        }
+        orders.extend(self.reconcile(now, mint));
+        orders
+    }
+
+    /// Takes the passing of time.
+    pub fn tick(&mut self, now: Duration, mint: &mut u64) -> Vec<Order> {
+        let mut orders = vec![];
+        for at in 0..self.slots.len() {
+            self.feed(at, now, Input::Tick, mint, &mut orders);
+        }
+        orders.extend(self.reconcile(now, mint));
+        orders
+    }
+
+    /// Orders what may happen next towards what is wanted.
+    pub fn reconcile(&mut self, now: Duration, mint: &mut u64) -> Vec<Order> {
+        let mut orders = vec![];
+        loop {
+            self.add_missing_slots();
+            let step = self.next_start().or_else(|| self.next_stop());
+            let Some((at, wanted)) = step else { break };
+            self.feed(at, now, Input::Want(wanted), mint, &mut orders);
+        }
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.retain(|slot| self.is_wanted(slot) || slot.process.is_some() || !slot.machine.is_gone());
+        self.slots = slots;
+        orders
+    }
+
+    /// The first wanted slot that is down and may start now.
+    fn next_start(&self) -> Option<(usize, Wanted)> {
+        let startable = |slot: &&Slot| {
+            self.is_wanted(slot)
+                && slot.machine.wanted() == Wanted::Down
+                && self.dependencies_are_up(&slot.service)
+                && self.may_start_beside_the_old(slot)
+        };
+        let slot = self.slots.iter().position(|slot| startable(&slot))?;
+        Some((slot, Wanted::Up))
+    }
+
+    /// The first slot that should end and may now.
+    fn next_stop(&self) -> Option<(usize, Wanted)> {
+        let stoppable =
+            |slot: &Slot| slot.machine.wanted() == Wanted::Up && !self.is_wanted(slot) && self.may_stop(slot);
+        let slot = self.slots.iter().position(stoppable)?;
+        Some((slot, Wanted::Down))
+    }
+
+    fn dependencies_are_up(&self, service: &Service) -> bool {
+        let Some(target) = &self.target else { return false };
+        service.after.iter().all(|name| match target.services.get(name) {
+            Some(dependency) if !self.holds(name) => {
+                (0..dependency.instances).all(|index| self.is_up(dependency, index))
+            }
+            _ => true,
+        })
+    }
+
+    /// Handover, the new side: with a socket the new instance starts beside the old one, one index after the other;
+    /// otherwise all of the old round must be gone.
+    fn may_start_beside_the_old(&self, slot: &Slot) -> bool {
+        let mut old = self.slots.iter().filter(|old| old.service.name == slot.service.name && old.round != slot.round);
+        match slot.service.handover {
+            Handover::Socket | Handover::Port => old.all(|old| old.index >= slot.index || old.process.is_none()),
+            Handover::Restart => old.all(|old| old.process.is_none()),
+        }
+    }
+
+    /// Handover, the old side; and the reverse order when services go for good.
+    fn may_stop(&self, slot: &Slot) -> bool {
+        let name = &slot.service.name;
+        let successor = self.target.as_ref().and_then(|target| target.services.get(name));
+        match successor {
+            Some(service) if !self.holds(name) => match service.handover {
+                Handover::Socket | Handover::Port => {
+                    let twin = slot.index.min(service.instances.saturating_sub(1));
+                    self.is_up(service, twin)
+                }
+                Handover::Restart => self.dependencies_are_up(service),
+            },
+            _ => !self
+                .slots
+                .iter()
+                .any(|other| other.service.after.contains(name) && other.process.is_some() && !self.is_wanted(other)),
+        }
+    }
+
+    fn is_up(&self, service: &Service, index: u32) -> bool {
+        let round = self.wanted_round.get(&service.name);
+        self.slots.iter().any(|slot| {
+            slot.service.name == service.name
+                && Some(&slot.round) == round
+                && slot.index == index
+                && slot.machine.is_settled_up()
+        })
+    }
+
+    fn is_wanted(&self, slot: &Slot) -> bool {
+        self.wanted_round.get(&slot.service.name) == Some(&slot.round) && !self.holds(&slot.service.name)
+    }
+
+    fn add_missing_slots(&mut self) {
+        let missing: Vec<Slot> = self.missing_slots().collect();
+        self.slots.extend(missing);
+    }
+
+    fn missing_slots(&self) -> impl Iterator<Item = Slot> {
+        let wanted = self.target.iter().flat_map(|target| {
+            target.services.values().map(|service| (service, self.wanted_round[&service.name], &target.release))
+        });
+        let unheld = wanted.filter(|(service, ..)| !self.holds(&service.name));
+        let each = unheld.flat_map(|(service, round, release)| {
+            (0..service.instances).map(move |index| (service, round, release, index))
+        });
+        each.filter(|(service, round, _, index)| {
+            !self
+                .slots
+                .iter()
+                .any(|slot| slot.service.name == service.name && slot.round == *round && slot.index == *index)
+        })
+        .map(|(service, round, release, index)| Slot::new(service, release, round, index))
+    }
+
+    /// Gives an input to a slot's machine and turns its deeds into orders.
+    fn feed(&mut self, at: usize, now: Duration, input: Input, mint: &mut u64, orders: &mut Vec<Order>) {
+        let slot = &mut self.slots[at];
+        for deed in slot.machine.on(now, input) {
+            match (deed, slot.process) {
+                (Deed::Spawn, _) => {
+                    *mint += 1;
+                    let instance = InstanceId(*mint);
+                    slot.process = Some(instance);
+                    orders.push(Order::Spawn {
+                        instance,
+                        service: slot.service.clone(),
+                        release: slot.release.clone(),
+                        index: slot.index,
+                    });
+                }
+                (Deed::Terminate, Some(instance)) => {
+                    orders.push(Order::Terminate { instance, signal: slot.service.stop_signal });
+                }
+                (Deed::Kill, Some(instance)) => orders.push(Order::Kill { instance }),
+                (Deed::Terminate | Deed::Kill, None) => {}
+                (Deed::CrashLoop { failures, words }, _) => {
+                    orders.push(Order::CrashLoop { service: slot.service.name.clone(), failures, words });
+                }
+            }
+        }
+    }
+
+    /// Slots that ended for good (`restart = "never"`) start again when a person says start.
+    fn wake(&mut self, service: Option<&ServiceName>) {
+        self.slots.retain(|slot| {
+            let meant = service.is_none_or(|name| *name == slot.service.name);
+            !(meant && slot.process.is_none() && matches!(slot.machine.state(), State::Held { .. }))
+        });
+    }
+
+    /// The round in which every instance of `service` runs (or is on its way) as part of `release`.
+    fn round_that_runs(&self, service: &Service, release: &ReleaseName) -> Option<u64> {
+        let alive = |round: u64, index: u32| {
+            self.slots.iter().any(|slot| {
+                (slot.round, slot.index, &slot.release) == (round, index, release)
+                    && slot.machine.wanted() == Wanted::Up
+                    && *slot.service == *service
+            })
+        };
+        let mine = self.slots.iter().filter(|slot| slot.service.name == service.name);
+        mine.map(|slot| slot.round).find(|round| (0..service.instances).all(|index| alive(*round, index)))
+    }
+
+    fn new_round(&mut self) -> u64 {
+        self.rounds_made += 1;
+        self.rounds_made
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! Order and handover of services, by a small world that answers every order at once.
+
+use super::*;
+use crate::config::{Command, Ready, Restart};
+
+const NOW: Duration = Duration::from_secs(100);
+
+fn service(name: &str, handover: Handover, instances: u32, after: &[&str]) -> Arc<Service> {
+    Arc::new(Service {
+        name: ServiceName::new(name).unwrap(),
+        run: Command::Argv(vec![name.into()]),
+        listen: vec![],
+        handover,
+        rehearse: false,
+        instances,
+        after: after.iter().map(|name| ServiceName::new(*name).unwrap()).collect(),
+        restart: Restart::Always,
+        stop_signal: 15,
+        stop_timeout: Duration::from_secs(10),
+        watchdog: None,
+        ready: Ready::Exec,
+        user: None,
+        no_new_privs: true,
+        env: BTreeMap::new(),
+        env_file: vec![],
+        memory_max: None,
+        log_max: crate::base::Bytes(1 << 20),
+        log_keep: 1,
+    })
+}
+
+fn target(number: u64, services: &[Arc<Service>]) -> Target {
+    Target {
+        release: ReleaseName::new(format!("{number:06}-abcdef0")).unwrap(),
+        services: services.iter().map(|service| (service.name.clone(), service.clone())).collect(),
+    }
+}
+
+/// Answers every order as a well-behaved host would and writes down what happened, in order.
+#[derive(Default)]
+struct Host {
+    services: Services,
+    mint: u64,
+    /// Processes that run: id, "service@release".
+    running: BTreeMap<InstanceId, String>,
+    diary: Vec<String>,
+}
+
+impl Host {
+    fn settle(&mut self) {
+        let mut orders = self.services.reconcile(NOW, &mut self.mint);
+        while !orders.is_empty() {
+            let order = orders.remove(0);
+            orders.extend(self.carry_out(order));
+        }
+        assert!(self.services.is_settled(), "{:?}", self.diary);
+    }
+
+    fn carry_out(&mut self, order: Order) -> Vec<Order> {
+        match order {
+            Order::Spawn { instance, service, release, .. } => {
+                let label = format!("{}@{}", service.name, release.number().0);
+                self.diary.push(format!("+{label}"));
+                self.running.insert(instance, label);
+                self.services.on(NOW, instance, Input::Spawned, &mut self.mint)
+            }
+            Order::Terminate { instance, .. } | Order::Kill { instance } => {
+                let label = self.running.remove(&instance).expect("only what runs is ended");
+                self.diary.push(format!("-{label}"));
+                let exited = Input::Exited { clean: true, words: "exit 0".into() };
+                self.services.on(NOW, instance, exited, &mut self.mint)
+            }
+            Order::Ended { .. } | Order::CrashLoop { .. } => vec![],
+        }
+    }
+
+    fn took(&mut self) -> String {
+        std::mem::take(&mut self.diary).join(" ")
+    }
+}
+
+#[test]
+fn services_start_in_order_and_stop_in_reverse() {
+    let all = [
+        service("web", Handover::Restart, 1, &["db"]),
+        service("worker", Handover::Restart, 2, &["web"]),
+        service("db", Handover::Restart, 1, &[]),
+    ];
+    let mut host = Host::default();
+    host.services.run(target(1, &all));
+    host.settle();
+    assert_eq!(host.took(), "+db@1 +web@1 +worker@1 +worker@1");
+    host.services.run_nothing();
+    host.settle();
+    assert_eq!(host.took(), "-worker@1 -worker@1 -web@1 -db@1");
+    assert!(host.services.slots().is_empty());
+}
+
+#[test]
+fn with_a_socket_the_new_one_is_up_before_the_old_one_goes() {
+    let all = [service("web", Handover::Socket, 2, &[]), service("job", Handover::Restart, 1, &["web"])];
+    let mut host = Host::default();
+    host.services.run(target(1, &all));
+    host.settle();
+    host.took();
+    host.services.run(target(2, &all));
+    host.settle();
+    assert_eq!(host.took(), "+web@2 -web@1 +web@2 -job@1 -web@1 +job@2");
+}
+
+#[test]
+fn without_a_socket_the_old_one_is_gone_before_the_new_one_starts() {
+    let all = [service("web", Handover::Restart, 2, &[])];
+    let mut host = Host::default();
+    host.services.run(target(1, &all));
+    host.settle();
+    host.took();
+    host.services.run(target(2, &all));
+    host.settle();
+    assert_eq!(host.took(), "-web@1 -web@1 +web@2 +web@2");
+}
+
+#[test]
+fn going_back_to_what_still_runs_restarts_nothing() {
+    let all = [service("web", Handover::Socket, 1, &[])];
+    let mut host = Host::default();
+    host.services.run(target(1, &all));
+    host.settle();
+    host.took();
+    host.services.run(target(2, &all));
+    let orders = host.services.reconcile(NOW, &mut host.mint);
+    let [Order::Spawn { instance, .. }] = &orders[..] else { panic!("{orders:?}") };
+    let failed = Input::SpawnFailed("no such file".into());
+    let orders = host.services.on(NOW, *instance, failed, &mut host.mint);
+    assert!(matches!(&orders[..], [Order::Ended { .. }]), "{orders:?}");
+    host.services.run(target(1, &all));
+    host.settle();
+    assert_eq!(host.took(), "");
+    assert_eq!(host.running.len(), 1);
+}
+
+#[test]
+fn a_stopped_service_stays_down_over_a_new_release_until_it_is_started() {
+    let all = [service("web", Handover::Socket, 1, &[]), service("job", Handover::Restart, 1, &["web"])];
+    let mut host = Host::default();
+    host.services.run(target(1, &all));
+    host.settle();
+    let web = ServiceName::new("web").unwrap();
+    host.services.hold(Some(&web), true);
+    host.settle();
+    host.took();
+    host.services.run(target(2, &all));
+    host.settle();
+    assert_eq!(host.took(), "-job@1 +job@2");
+    host.services.hold(Some(&web), false);
+    host.settle();
+    assert_eq!(host.took(), "+web@2");
+    host.services.hold(None, true);
+    host.settle();
+    assert_eq!(host.took(), "-job@2 -web@2");
+    host.services.hold(Some(&web), false);
+    host.settle();
+    assert_eq!(host.took(), "+web@2", "starting one leaves the others stopped");
+}
+
+#[test]
+fn a_service_that_the_new_release_does_not_have_goes() {
+    let web = service("web", Handover::Socket, 1, &[]);
+    let mut host = Host::default();
+    host.services.run(target(1, &[web.clone(), service("old", Handover::Restart, 1, &["web"])]));
+    host.settle();
+    host.took();
+    host.services.run(target(2, &[web]));
+    host.settle();
+    assert_eq!(host.running.values().collect::<Vec<_>>(), ["web@2"]);
+}
+
+#[test]
+fn an_exit_of_a_process_long_gone_is_nobodys_business() {
+    let mut host = Host::default();
+    host.services.run(target(1, &[service("web", Handover::Restart, 1, &[])]));
+    host.settle();
+    let exited = Input::Exited { clean: false, words: "exit 1".into() };
+    assert_eq!(host.services.on(NOW, InstanceId(999), exited, &mut host.mint), []);
+}
