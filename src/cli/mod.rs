@@ -1,3 +1,4 @@
 //! (room: cli)
 
 pub mod demo;
+pub mod demo_app;

@@ -16,7 +16,6 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -27,13 +26,17 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long requests in hand may take after SIGTERM.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Runs until SIGTERM, or until its configuration lets it die.
-pub fn run() -> ExitCode {
+#[derive(Debug, clap::Args)]
+#[allow(missing_docs)]
+pub struct DemoAppArgs {}
+
+/// `pintle demo-app`: runs until SIGTERM, or until its configuration lets it die.
+pub fn run(_args: &DemoAppArgs) -> u8 {
     match serve() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("demo-app: {error}");
-            ExitCode::FAILURE
+            1
         }
     }
 }
