@@ -4,12 +4,16 @@
 //! Tests wait for conditions with a deadline, never for a length of time. The long ones - 200 crashes, 500 power
 //! cuts - are ignored by default: `cargo test --test pintle -- --ignored`.
 
+mod world;
+
 mod cli;
 mod deploy;
 mod listener;
 mod power_cut;
+mod queue;
 mod recovery;
 mod rooms;
+mod steps;
 mod supervise;
 mod trouble;
-mod world;
+mod verbs;
