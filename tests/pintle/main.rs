@@ -6,6 +6,7 @@
 
 mod world;
 
+mod backups;
 mod cli;
 mod deploy;
 mod listener;

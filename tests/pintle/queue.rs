@@ -1,7 +1,7 @@
 //! Which commits are deployed, in which order, and which are not.
 
 use crate::deploy::ended;
-use crate::world::{App, Request, World, processes, wait_until};
+use crate::world::{App, Request, World, is_root, processes, wait_until};
 use pintle::control::{DeployStatus, Phase};
 use std::fs;
 
@@ -197,4 +197,17 @@ fn manual_deploys_take_commits_full_or_short() {
     let asked = Request::post("/deploy/shop").json(&serde_json::json!({ "commit": shop.version("v3", &[]) }));
     ended(&shop.end_of(shop.send(&asked.signed(crate::world::site::SECRET)).accepted()), DeployStatus::Success, 0);
     shop.serves("v3");
+}
+
+#[test]
+fn a_repository_of_another_user_can_be_deployed() {
+    let world = World::of_a_shop();
+    let shop = world.shop();
+    let commit = shop.version("v1", &[]);
+    if is_root() {
+        let owner = std::process::Command::new("chown").args(["-R", "nobody"]).arg(&shop.repo.path).status().unwrap();
+        assert!(owner.success());
+    }
+    ended(&shop.end_of(shop.push(&commit).accepted()), DeployStatus::Success, 0);
+    shop.serves("v1");
 }
