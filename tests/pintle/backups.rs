@@ -38,7 +38,7 @@ fn a_database_in_use_is_copied_whole() {
     (0..100).for_each(|_| drop(insert(&connection)));
     // A writer in the middle of its transaction: its row is not in the backup, the hundred before are, WAL or not.
     let transaction = connection.transaction().unwrap();
-    insert(&transaction);
+    transaction.execute(insert, []).unwrap();
     world.pintle(&["backup", "create", "shop"]).exits(0);
     transaction.rollback().unwrap();
     let copy = find(&newest(&world), "visits.db").expect("the database is in the backup");
