@@ -162,6 +162,7 @@ impl Running {
     /// Leaves a process that does not die to whoever collects orphans.
     fn abandon(mut self) {
         self.reaped = true;
+        reap::abandon(self.child.pid);
     }
 }
 

@@ -6,9 +6,13 @@
 pub mod cancel;
 pub mod command;
 pub mod files;
+pub mod git;
 pub mod group;
+pub mod instances;
 pub mod poll;
+pub mod process;
 pub mod program;
 pub mod reap;
+pub mod releases;
 pub mod spawn;
 pub mod users;
