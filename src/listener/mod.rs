@@ -23,7 +23,6 @@ use routes::Routes;
 use serde::{Deserialize, Serialize};
 use server::Socket;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// What the daemon writes to the listener's stdin, as one JSON document followed by end of file. Secrets travel here
 /// and nowhere else: not in the arguments, not in the environment.
@@ -47,10 +46,10 @@ struct Failure {
 
 /// Answers requests until the process is ended. Returns only when it cannot: 64 when it was not started by the daemon,
 /// 1 when the socket or the setup is of no use.
-pub fn run() -> ExitCode {
+pub fn run() -> u8 {
     let Failure { exit, message } = listen();
     eprintln!("pintle listen: {message}");
-    ExitCode::from(exit)
+    exit
 }
 
 fn listen() -> Failure {
