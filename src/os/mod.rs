@@ -15,4 +15,5 @@ pub mod program;
 pub mod reap;
 pub mod scribe;
 pub mod spawn;
+pub mod tail;
 pub mod users;
