@@ -61,27 +61,62 @@ fn watch(path: &Path) -> io::Result<Inotify> {
 
 /// The log and as many of its rotated files as hold its last `count` lines, newest first, each standing where they begin.
 fn open_last(path: &Path, count: usize) -> io::Result<Vec<Reader>> {
-    loop {
-        let newest = Reader::open(path, 0);
-        // In the middle of a rotation the newest is the one just renamed.
-        let (mut first, mut number) = match newest {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (Reader::open(path, 1)?, 1),
-            newest => (newest?, 0),
-        };
-        let place = number;
-        let mut found = first.skip_to_last(count)?;
-        let mut files = vec![first];
-        while found < count {
-            number += 1;
-            let Ok(mut older) = Reader::open(path, number) else { break };
-            found += older.skip_to_last(count - found)?;
-            files.push(older);
+    between_rotations(path, |files| {
+        let mut left = count;
+        let mut opened = Vec::new();
+        for (number, _) in files {
+            let mut file = Reader::open(path, *number)?;
+            left -= file.skip_to_last(left)?;
+            opened.push(file);
+            if left == 0 {
+                break;
+            }
         }
-        // Otherwise it was rotated meanwhile, and a file may be missing or in there twice.
-        if files.first().and_then(|first| first.place(path)) == Some(place) {
-            return Ok(files);
+        if opened.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(opened) }
+    })
+}
+
+/// The file that was begun after `current`: the oldest when there is no current one; the newest when that is gone, as
+/// what lies between cannot be known and nothing shall be told twice.
+fn open_next(path: &Path, current: Option<&Reader>) -> io::Result<Option<Reader>> {
+    let own = current.map(|current| current.file.metadata().map(identity)).transpose()?;
+    between_rotations(path, |files| {
+        let newer = match files.iter().position(|(_, file)| Some(*file) == own) {
+            Some(place) => files.get(..place).unwrap_or_default(),
+            None if own.is_some() => files.get(..1).unwrap_or_default(),
+            None => files,
+        };
+        newer.last().map(|(number, _)| Reader::open(path, *number)).transpose()
+    })
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// Does `open` with the log's files by number, newest first; again, when they were rotated meanwhile.
+fn between_rotations<T>(path: &Path, open: impl Fn(&[(u32, Identity)]) -> io::Result<T>) -> io::Result<T> {
+    loop {
+        let files = list(path);
+        let opened = open(&files);
+        if list(path) == files {
+            return opened;
         }
     }
+}
+
+fn list(path: &Path) -> Vec<(u32, Identity)> {
+    let files = (0..).map(|number| (number, rotated(path, number).metadata().ok().map(identity)));
+    // In the middle of a rotation one number is missing; two are the end.
+    let mut missing = 0;
+    let files = files.take_while(move |(_, file)| {
+        missing = if file.is_some() { 0 } else { missing + 1 };
+        missing < 2
+    });
+    files.filter_map(|(number, file)| Some((number, file?))).collect()
+}
+
+fn identity(meta: Metadata) -> Identity {
+    (meta.dev(), meta.ino())
 }
 
 /// Passes on what the files hold, the newest to its last complete line unless this is the `last` look; returns it.
@@ -98,41 +133,22 @@ fn pass_on_last(mut files: Vec<Reader>, last: bool, each: Each<'_>) -> io::Resul
 }
 
 /// Passes on what was written since, file by file through any number of rotations; returns the one to go on with.
-fn catch_up(path: &Path, reader: Option<Reader>, each: Each<'_>) -> io::Result<Followed> {
-    let Some(mut current) = reader.or_else(|| open_before(path, oldest(path) + 1)) else {
-        return Ok(ControlFlow::Continue(None));
-    };
+fn catch_up(path: &Path, mut current: Option<Reader>, each: Each<'_>) -> io::Result<Followed> {
     loop {
-        current.restart_if_truncated()?;
-        if current.pass_on(false, each)?.is_break() {
-            return Ok(ControlFlow::Break(()));
+        if let Some(current) = &mut current {
+            current.restart_if_truncated()?;
+            if current.pass_on(false, each)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        let place = current.place(path);
-        let next = match place {
-            Some(0) => None,
-            Some(number) => open_before(path, number),
-            // Rotated away altogether: what is oldest now came after it, perhaps not directly.
-            None => open_before(path, oldest(path) + 1),
-        };
-        let Some(next) = next else { return Ok(ControlFlow::Continue(Some(current))) };
-        if current.place(path) != place {
-            continue;
-        }
+        let Some(next) = open_next(path, current.as_ref())? else { return Ok(ControlFlow::Continue(current)) };
         // Nobody writes to a file that was renamed: its last line is as complete as it will be.
-        if current.pass_on(true, each)?.is_break() {
+        if let Some(mut renamed) = current.replace(next)
+            && renamed.pass_on(true, each)?.is_break()
+        {
             return Ok(ControlFlow::Break(()));
         }
-        current = next;
     }
-}
-
-/// The file that was begun after the one that was rotated `number` times.
-fn open_before(path: &Path, number: u32) -> Option<Reader> {
-    (0..number).rev().find_map(|number| Reader::open(path, number).ok())
-}
-
-fn oldest(path: &Path) -> u32 {
-    (1..).take_while(|number| rotated(path, *number).exists()).last().unwrap_or(0)
 }
 
 /// A file of the log, read line by line.
@@ -197,25 +213,6 @@ impl Reader {
             self.position = 0;
         }
         Ok(())
-    }
-
-    /// How many times this file was rotated since it was the log at `path`; `None` when it is not among its files.
-    fn place(&self, path: &Path) -> Option<u32> {
-        let identity = |meta: Metadata| (meta.dev(), meta.ino());
-        let own = self.file.metadata().ok().map(identity)?;
-        let files = (0..).map(|number| rotated(path, number).metadata().ok().map(identity));
-        // In the middle of a rotation one number is missing; two are the end.
-        let mut missing = 0;
-        for (number, file) in files.enumerate() {
-            if file == Some(own) {
-                return u32::try_from(number).ok();
-            }
-            missing = if file.is_some() { 0 } else { missing + 1 };
-            if missing == 2 {
-                break;
-            }
-        }
-        None
     }
 }
 
@@ -314,6 +311,9 @@ mod tests {
         fs::write(&path, "").unwrap();
         log.append(b"x\n");
         assert_eq!(next(&lines), "x");
+        fs::remove_file(&path).unwrap();
+        log.append(b"y\n");
+        assert_eq!(next(&lines), "y");
         cancel.cancel();
         follower.join().unwrap().unwrap();
         fs::remove_dir_all(&dir).unwrap();
