@@ -328,7 +328,11 @@ fn probe_once(
         }
         _ => None,
     };
-    work::look(probe, &service_at, &cancel, command)
+    let at = match &probe.target {
+        ProbeTarget::Service { service, path, .. } => Some((service_at(service)?, path.clone())),
+        _ => None,
+    };
+    work::look(&work::Aim { probe: probe.clone(), at }, &cancel, command)
 }
 
 /// `[listen] user`, else pintle-listen, else nobody - where we may choose.

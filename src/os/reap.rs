@@ -188,7 +188,7 @@ mod tests {
     fn in_a_process_of_its_own() {
         use crate::os::command::{self, Ending, Spec};
         become_subreaper().unwrap();
-        let child = std::process::Command::new("true").spawn().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
         let argv = ["/bin/sh", "-c", "setsid --fork sh -c 'exit 5'; exit 4"].map(String::from).to_vec();
         let spec =
             Spec { argv, cwd: "/".into(), env: vec![("PATH".into(), "/usr/bin:/bin".into())], ..Spec::default() };
@@ -196,11 +196,12 @@ mod tests {
         let cancel = crate::os::cancel::Cancel::new().unwrap();
         assert_eq!(command::run(&spec, timeout, &cancel, &mut |_| {}).unwrap(), Ending::Exited(4));
         let deadline = std::time::Instant::now() + timeout;
-        while reap_orphans(&|pid| pid == child.id()) == 0 {
+        let known = child.id();
+        while reap_orphans(&|pid| pid == known) == 0 {
             assert!(std::time::Instant::now() < deadline, "the orphan became ours and a zombie");
         }
-        assert_eq!(reap_orphans(&|pid| pid == child.id()), 0);
-        assert!(wait(child.id()).unwrap().is_success(), "the known one still has its ending");
+        assert_eq!(reap_orphans(&|pid| pid == known), 0);
+        assert!(child.wait().unwrap().success(), "the known one still has its ending");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod backup;
 mod fetch;
+mod look;
 mod preflight;
 mod rehearse;
 mod steps;
@@ -12,7 +13,7 @@ mod tidy;
 
 pub use backup::open_row;
 pub use fetch::{is_older, resolve, thaw};
-pub use rehearse::look;
+pub use look::{Aim, look};
 
 use super::action::Job;
 use super::event::Event;

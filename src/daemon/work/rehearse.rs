@@ -3,15 +3,15 @@
 
 use super::Task;
 use super::backup::verified;
+use super::look::{Aim, look};
 use super::steps::own_port;
 use crate::base::{InstanceId, Span};
 use crate::config::{Address, Handover, Probe, ProbeTarget, RehearsalData, Service, StepPhase};
 use crate::control::Phase;
 use crate::deploy::Worked;
-use crate::os::cancel::Cancel;
-use crate::os::command::{self, Ending, Spec};
+use crate::os::command::Spec;
 use crate::os::releases::Data;
-use crate::os::{backup, files, group, probe, reap, sockets};
+use crate::os::{backup, files, group, reap, sockets};
 use crate::os::{poll, spawn::Child};
 use crate::runtime::process::{self, Ears};
 use std::io::{self, Read};
@@ -151,16 +151,16 @@ impl Task<'_> {
     fn until_healthy(&self, candidates: &mut [Candidate<'_>]) -> io::Result<Result<(), String>> {
         let app = &self.job.app;
         let began = Instant::now();
-        let mut open: Vec<Probe> = app.probes.iter().filter_map(|probe| private_probe(probe, candidates)).collect();
+        let mut open: Vec<Aim> = app.probes.iter().filter_map(|probe| aim(probe, candidates)).collect();
         let (mut gap, mut last) = (Duration::from_millis(10), String::new());
         loop {
             if let Some(why) = candidates.iter_mut().find_map(|candidate| candidate.look()) {
                 return Ok(Err(why));
             }
-            open.retain(|probe| match self.look_at(probe) {
+            open.retain(|aim| match self.look_at(aim) {
                 Ok(()) => false,
                 Err(why) => {
-                    last = format!("{}: {why}", probe.name);
+                    last = format!("{}: {why}", aim.probe.name);
                     true
                 }
             });
@@ -179,9 +179,8 @@ impl Task<'_> {
         }
     }
 
-    fn look_at(&self, probe: &Probe) -> Result<(), String> {
-        let in_release = self.probe_command(probe);
-        look(probe, &|service| Err(format!("{service} is not rehearsed")), self.cancel, in_release)
+    fn look_at(&self, aim: &Aim) -> Result<(), String> {
+        look(aim, self.cancel, self.probe_command(&aim.probe))
     }
 
     /// The environment and directory of a probe that is a command.
@@ -245,39 +244,26 @@ fn in_rehearsal(worked: Worked) -> Worked {
 }
 
 /// The probe as it looks at the candidates; `None` when it looks at something that is not rehearsed.
-fn private_probe(probe: &Probe, candidates: &[Candidate<'_>]) -> Option<Probe> {
-    let instead = |wanted: &dyn Fn(&Address) -> bool| {
-        let all = candidates.iter().flat_map(|candidate| &candidate.instead);
-        all.into_iter().find(|(public, _)| wanted(public)).map(|(_, private)| private.clone())
+fn aim(probe: &Probe, candidates: &[Candidate<'_>]) -> Option<Aim> {
+    let instead = |authority: &str| {
+        let mut all = candidates.iter().flat_map(|candidate| &candidate.instead);
+        all.find(|(public, _)| is_at(authority, public)).map(|(_, private)| private.clone())
     };
-    let target = match &probe.target {
-        ProbeTarget::Http { url, expect, contains } => {
+    let at = match &probe.target {
+        ProbeTarget::Http { url, .. } => {
             let rest = url.strip_prefix("http://")?;
             let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let private = instead(&|public| is_at(authority, public))?;
-            return Some(Probe { target: http(&private, path, *expect, contains), ..probe.clone() });
+            Some((instead(authority)?, if path.is_empty() { "/".into() } else { path.into() }))
         }
-        ProbeTarget::Tcp(authority) => {
-            let private = instead(&|public| is_at(authority, public))?;
-            ProbeTarget::Tcp(private.to_string())
-        }
-        ProbeTarget::Service { service, path, expect, contains } => {
+        ProbeTarget::Tcp(authority) => Some((instead(authority)?, String::new())),
+        ProbeTarget::Service { service, path, .. } => {
             let candidate = candidates.iter().find(|candidate| candidate.service.name == *service)?;
-            http(&candidate.instead.first()?.1, path, *expect, contains)
+            Some((candidate.instead.first()?.1.clone(), path.clone()))
         }
-        ProbeTarget::Run(command) => ProbeTarget::Run(command.clone()),
+        ProbeTarget::Run(_) => None,
         ProbeTarget::Alive(_) => return None,
     };
-    Some(Probe { target, ..probe.clone() })
-}
-
-fn http(at: &Address, path: &str, expect: u16, contains: &Option<String>) -> ProbeTarget {
-    let path = if path.is_empty() { "/" } else { path };
-    let url = match at {
-        Address::Tcp(at) => format!("http://{at}{path}"),
-        Address::Unix(socket) => format!("unix:{}:{path}", socket.display()),
-    };
-    ProbeTarget::Http { url, expect, contains: contains.clone() }
+    Some(Aim { probe: probe.clone(), at })
 }
 
 /// Whether `host:port` of a probe means the address a service listens on.
@@ -296,46 +282,6 @@ pub(super) fn url_of(address: &Address) -> Option<String> {
         Address::Tcp(address) if address.ip().is_unspecified() => Some(format!("http://127.0.0.1:{}", address.port())),
         Address::Tcp(address) => Some(format!("http://{address}")),
         Address::Unix(_) => None,
-    }
-}
-
-/// One look of a probe. `service_at` says where a service answers now, `command` how a command probe is run.
-pub fn look(
-    probe: &Probe,
-    service_at: &dyn Fn(&crate::base::ServiceName) -> Result<Address, String>,
-    cancel: &Cancel,
-    command: Option<Spec>,
-) -> Result<(), String> {
-    match &probe.target {
-        ProbeTarget::Http { url, expect, contains } => {
-            match url.strip_prefix("unix:").and_then(|rest| rest.split_once(':')) {
-                Some((socket, path)) => {
-                    probe::http_unix(Path::new(socket), path, *expect, contains.as_deref(), probe.timeout)
-                }
-                None => probe::http(url, *expect, contains.as_deref(), probe.timeout),
-            }
-        }
-        ProbeTarget::Service { service, path, expect, contains } => {
-            let target = http(&service_at(service)?, path, *expect, contains);
-            look(&Probe { target, ..probe.clone() }, service_at, cancel, command)
-        }
-        ProbeTarget::Tcp(address) => probe::tcp(address, probe.timeout),
-        ProbeTarget::Run(_) => {
-            let spec = command.ok_or("it cannot be run here")?;
-            let mut last = vec![];
-            let mut keep = |bytes: &[u8]| {
-                last.extend_from_slice(bytes);
-                last.drain(..last.len().saturating_sub(512));
-            };
-            match command::run(&spec, probe.timeout, cancel, &mut keep).map_err(|error| error.to_string())? {
-                Ending::Exited(0) => Ok(()),
-                ending => {
-                    let said = String::from_utf8_lossy(&last);
-                    Err(format!("{}: {}", command::explain(ending, probe.timeout), said.trim().replace('\n', " / ")))
-                }
-            }
-        }
-        ProbeTarget::Alive(_) => Ok(()),
     }
 }
 

@@ -109,8 +109,8 @@ fn a_cancel_ends_it() {
     });
     assert_eq!(ending.unwrap(), Ending::Cancelled);
     assert!(!is_running(&String::from_utf8(said).unwrap()));
-    let (ending, _) = run_for(&shell("exit 0"), LONG);
-    assert_eq!(ending.unwrap(), Ending::Exited(0), "the next one has a flag of its own");
+    let ending = run(&shell("exit 0"), LONG, &cancel, &mut |_| {});
+    assert_eq!(ending.unwrap(), Ending::Cancelled, "the next one is not even started");
 }
 
 #[test]
@@ -142,6 +142,7 @@ fn another_user_is_root_s_to_choose() {
         let (ending, _) = run_for(&spec, LONG);
         assert_eq!(ending.unwrap(), Ending::Exited(0), "our own threads are still root");
     } else {
+        let spec = Spec { user: Some(users::lookup("root").unwrap()), ..spec };
         let error = run_for(&spec, LONG).0.unwrap_err().to_string();
         assert!(error.contains("only root"), "{error}");
     }
