@@ -9,6 +9,7 @@ use crate::base::{AppName, CommitId, ReleaseName};
 use crate::config::{App, Paths};
 use crate::os::command::Spec;
 use crate::os::users::{self, User};
+use crate::runtime::environment;
 use nix::unistd::{Gid, Uid};
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
@@ -32,31 +33,13 @@ fn spec(app: &App, paths: &Paths, argv: &[String]) -> Result<Spec, Failure> {
     let cwd = dir.join(&app.source.subdirectory);
     let user = app.user.as_deref().map(users::lookup).transpose().map_err(|error| Failure::io(&error))?;
     let commit = full_commit(&paths.state_dir, &app.name, &release);
-    let mut env =
-        environment(app, &release, commit.as_ref(), user.as_ref(), &cwd).map_err(|error| Failure::io(&error))?;
+    let mut env = environment::for_command(app, &release, commit.as_ref(), user.as_ref(), &cwd)
+        .map_err(|error| Failure::io(&error))?;
     // The command has our terminal, and may want to know which one that is.
     if let (Ok(term), false) = (std::env::var("TERM"), env.iter().any(|(name, _)| name == "TERM")) {
         env.push(("TERM".into(), term));
     }
     Ok(Spec { argv: argv.to_vec(), cwd, env, user, ..Spec::default() })
-}
-
-/// CALL SITE: to become `crate::runtime::environment::for_command`, which has this signature.
-fn environment(
-    app: &App,
-    release: &ReleaseName,
-    commit: Option<&CommitId>,
-    user: Option<&User>,
-    _working_dir: &Path,
-) -> std::io::Result<Vec<(String, String)>> {
-    let inherited = ["PATH", "LANG", "TZ"].into_iter();
-    let mut env: Vec<(String, String)> =
-        inherited.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
-    env.extend(user.cloned().map_or_else(users::current, Ok)?.environment());
-    env.push(("PINTLE_APP".into(), app.name.to_string()));
-    env.push(("PINTLE_RELEASE".into(), release.to_string()));
-    env.push(("PINTLE_COMMIT".into(), commit.map_or(release.short_commit(), CommitId::as_str).to_owned()));
-    Ok(env)
 }
 
 /// The live release and its directory.

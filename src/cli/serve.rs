@@ -2,13 +2,16 @@
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::daemon;
 use log::LevelFilter;
 
 /// `pintle run`.
 pub fn run(cx: &mut Context<'_>) -> Result<u8, Failure> {
     log_to_stderr(cx);
-    // CALL SITE: daemon::run(&cx.config_dir)
-    Err(Failure::not_active("`run`"))
+    match daemon::run::run(&cx.config_dir) {
+        Ok(()) => Ok(0),
+        Err(daemon::run::Failure { exit, message }) => Err(Failure::new(exit, message)),
+    }
 }
 
 /// `pintle listen`.

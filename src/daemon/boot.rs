@@ -136,6 +136,7 @@ impl World {
                 let app = self.apps.get_mut(&name)?;
                 app.active = Some(again);
                 app.active_since = now.mono;
+                actions.push(Action::Opened { app: name.clone(), number: row.number });
                 self.perform(now, &name, outputs, actions);
                 Some(name)
             }
