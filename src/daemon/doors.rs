@@ -238,7 +238,7 @@ impl Desk {
         report.daemon.pid = std::process::id();
         report.daemon.uptime_seconds = crate::base::Moment::now().mono.saturating_sub(self.since).as_secs();
         report.host.hostname = host::hostname();
-        report.host.uptime_seconds = host::uptime().as_secs();
+        report.host.uptime_seconds = host::uptime().unwrap_or_default().as_secs();
         if let Ok(disk) = host::disk(&self.bench.place.state_dir) {
             report.host.disk_free_bytes = Some(disk.free.0);
             report.host.disk_total_bytes = Some(disk.total.0);
@@ -246,7 +246,7 @@ impl Desk {
         let instances =
             report.apps.iter_mut().flat_map(|app| &mut app.services).flat_map(|service| &mut service.instances);
         for instance in instances {
-            instance.memory_bytes = instance.pid.and_then(memory::rss);
+            instance.memory_bytes = instance.pid.and_then(memory::resident);
         }
         Answer::Status(report)
     }

@@ -57,8 +57,8 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let place = Place { state_dir: config.host.state_dir.clone(), runtime_dir: config.host.runtime_dir.clone() };
     files::make_dir(&place.state_dir, 0o755)?;
     files::make_dir(&place.runtime_dir, 0o755)?;
-    let _lock = lock::acquire(&place.state_dir)?;
-    let signals = signals::Signals::install()?;
+    let _lock = lock::StateLock::take(&place.state_dir)?;
+    let signals = signals::Signals::listen()?;
     let instances = Instances::open(&place.runtime_dir, &place.state_dir)?;
     end_leftovers(&instances);
 
@@ -371,7 +371,7 @@ impl Loop {
             match signal {
                 signals::Signal::Stop => self.turn(Event::Stop),
                 signals::Signal::Reload => self.hands.reload(None),
-                signals::Signal::Replace => log::warn!("SIGUSR2: replacing the running daemon is not active yet"),
+                signals::Signal::Reexec => log::warn!("SIGUSR2: replacing the running daemon is not active yet"),
             }
         }
     }

@@ -12,11 +12,15 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// Longer lines are passed on in pieces.
 const LINE_MAX: usize = 1 << 20;
+
+type Each<'a> = &'a mut dyn FnMut(&[u8]) -> ControlFlow<()>;
+/// The file to go on with, unless the reader of the lines broke off.
+type Followed = ControlFlow<(), Option<Reader>>;
 
 /// Passes the last `lines` lines of the log at `path` (reaching back into its rotated files) to `each`, then, with
 /// `follow`, every line that is written, until it is cancelled or `each` breaks off. Without `follow` a log that does not
@@ -29,21 +33,17 @@ pub fn tail(
 ) -> io::Result<()> {
     // Watched before the first look, so that nothing written in between is missed.
     let watch = follow.map(|cancel| Ok::<_, io::Error>((watch(path)?, cancel))).transpose()?;
-    let mut reader = match Reader::open(path, 0) {
-        Ok(reader) => Some(reader),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && watch.is_some() => None,
+    let mut reader = match open_last(path, lines) {
+        Ok(files) => pass_on_last(files, watch.is_none(), each)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && watch.is_some() => ControlFlow::Continue(None),
         Err(error) => return Err(because("open", path, &error)),
     };
-    if let Some(reader) = &mut reader
-        && last_lines(path, reader, lines, watch.is_none(), each)?.is_break()
-    {
-        return Ok(());
-    }
     let Some((inotify, cancel)) = watch else { return Ok(()) };
     while !cancel.is_cancelled() {
-        if catch_up(path, &mut reader, each)?.is_break() {
-            return Ok(());
-        }
+        reader = match reader {
+            ControlFlow::Continue(reader) => catch_up(path, reader, each)?,
+            ControlFlow::Break(()) => return Ok(()),
+        };
         poll::until(&mut [readable(inotify.as_fd()), readable(cancel.as_fd())], None)?;
         // What happened is seen by looking; the events only say when.
         let _ = inotify.read_events();
@@ -59,97 +59,96 @@ fn watch(path: &Path) -> io::Result<Inotify> {
     Ok(inotify)
 }
 
-/// The last `count` lines of the log and its rotated files; `reader` stands at the end of the newest afterwards, before
-/// a line that is not complete yet unless this is the `last` look.
-fn last_lines(
-    path: &Path,
-    reader: &mut Reader,
-    count: usize,
-    last: bool,
-    each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-) -> io::Result<ControlFlow<()>> {
-    let (start, mut found) = start_of_last(&mut reader.file, count)?;
-    let mut older = Vec::new();
-    while found < count
-        && let Ok(mut file) = Reader::open(path, older.len() as u32 + 1)
-    {
-        let (start, more) = start_of_last(&mut file.file, count - found)?;
-        file.skip_to(start)?;
-        found += more;
-        older.push(file);
-    }
-    for mut file in older.into_iter().rev() {
-        if file.pass_on(true, each)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
-    reader.skip_to(start)?;
-    reader.pass_on(last, each)
-}
-
-/// Passes on what was written since, through any number of rotations.
-fn catch_up(
-    path: &Path,
-    reader: &mut Option<Reader>,
-    each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-) -> io::Result<ControlFlow<()>> {
-    if let Some(current) = reader {
-        current.restart_if_truncated()?;
-        if current.pass_on(false, each)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
-    let place = reader.as_ref().map(|current| current.place(path));
-    let newer = match place {
-        Some(Some(0)) => return Ok(ControlFlow::Continue(())),
-        // Rotated so many times; once more to its end, as it was written to until it was renamed.
-        Some(Some(times)) => times,
-        // Rotated away altogether, or not there so far: whatever is there now is new.
-        Some(None) => (1..).take_while(|number| rotated(path, *number).exists()).last().map_or(1, |oldest| oldest + 1),
-        None => 1,
-    };
-    if let Some(current) = reader
-        && current.pass_on(true, each)?.is_break()
-    {
-        return Ok(ControlFlow::Break(()));
-    }
-    for number in (0..newer).rev() {
-        let Ok(mut next) = Reader::open(path, number) else { continue };
-        let flow = next.pass_on(number > 0, each)?;
-        *reader = Some(next);
-        if flow.is_break() {
-            return Ok(flow);
-        }
-    }
-    Ok(ControlFlow::Continue(()))
-}
-
-/// Where the last `count` lines of `file` begin, and how many there are (at most `count`).
-fn start_of_last(file: &mut File, count: usize) -> io::Result<(u64, usize)> {
-    let end = file.seek(SeekFrom::End(0))?;
-    if count == 0 || end == 0 {
-        return Ok((end, 0));
-    }
-    let (mut block, mut newlines) = (vec![0; 64 << 10], 0);
-    let mut position = end;
-    while position > 0 {
-        let size = position.min(block.len() as u64);
-        position -= size;
-        file.seek(SeekFrom::Start(position))?;
-        let read = block.get_mut(..size as usize).unwrap_or_default();
-        file.read_exact(read)?;
-        for (index, _) in read.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
-            let after = position + index as u64 + 1;
-            // The newline at the very end closes the last line, it does not begin one.
-            if after < end {
-                newlines += 1;
-                if newlines == count {
-                    return Ok((after, count));
-                }
+/// The log and as many of its rotated files as hold its last `count` lines, newest first, each standing where they begin.
+fn open_last(path: &Path, count: usize) -> io::Result<Vec<Reader>> {
+    between_rotations(path, |files| {
+        let mut left = count;
+        let mut opened = Vec::new();
+        for (number, _) in files {
+            let mut file = Reader::open(path, *number)?;
+            left -= file.skip_to_last(left)?;
+            opened.push(file);
+            if left == 0 {
+                break;
             }
         }
+        if opened.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(opened) }
+    })
+}
+
+/// The file that was begun after `current`: the oldest when there is no current one; the newest when that is gone, as
+/// what lies between cannot be known and nothing shall be told twice.
+fn open_next(path: &Path, current: Option<&Reader>) -> io::Result<Option<Reader>> {
+    let own = current.map(|current| current.file.metadata().map(identity)).transpose()?;
+    between_rotations(path, |files| {
+        let newer = match files.iter().position(|(_, file)| Some(*file) == own) {
+            Some(place) => files.get(..place).unwrap_or_default(),
+            None if own.is_some() => files.get(..1).unwrap_or_default(),
+            None => files,
+        };
+        newer.last().map(|(number, _)| Reader::open(path, *number)).transpose()
+    })
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// Does `open` with the log's files by number, newest first; again, when they were rotated meanwhile.
+fn between_rotations<T>(path: &Path, open: impl Fn(&[(u32, Identity)]) -> io::Result<T>) -> io::Result<T> {
+    loop {
+        let files = list(path);
+        let opened = open(&files);
+        if list(path) == files {
+            return opened;
+        }
     }
-    Ok((0, newlines + 1))
+}
+
+fn list(path: &Path) -> Vec<(u32, Identity)> {
+    let files = (0..).map(|number| (number, rotated(path, number).metadata().ok().map(identity)));
+    // In the middle of a rotation one number is missing; two are the end.
+    let mut missing = 0;
+    let files = files.take_while(move |(_, file)| {
+        missing = if file.is_some() { 0 } else { missing + 1 };
+        missing < 2
+    });
+    files.filter_map(|(number, file)| Some((number, file?))).collect()
+}
+
+fn identity(meta: Metadata) -> Identity {
+    (meta.dev(), meta.ino())
+}
+
+/// Passes on what the files hold, the newest to its last complete line unless this is the `last` look; returns it.
+fn pass_on_last(mut files: Vec<Reader>, last: bool, each: Each<'_>) -> io::Result<Followed> {
+    while let Some(mut file) = files.pop() {
+        if file.pass_on(last || !files.is_empty(), each)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if files.is_empty() {
+            return Ok(ControlFlow::Continue(Some(file)));
+        }
+    }
+    Ok(ControlFlow::Continue(None))
+}
+
+/// Passes on what was written since, file by file through any number of rotations; returns the one to go on with.
+fn catch_up(path: &Path, mut current: Option<Reader>, each: Each<'_>) -> io::Result<Followed> {
+    loop {
+        if let Some(current) = &mut current {
+            current.restart_if_truncated()?;
+            if current.pass_on(false, each)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        let Some(next) = open_next(path, current.as_ref())? else { return Ok(ControlFlow::Continue(current)) };
+        // Nobody writes to a file that was renamed: its last line is as complete as it will be.
+        if let Some(mut renamed) = current.replace(next)
+            && renamed.pass_on(true, each)?.is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
 }
 
 /// A file of the log, read line by line.
@@ -163,13 +162,35 @@ impl Reader {
         Ok(Reader { file: File::open(rotated(path, number))?, position: 0 })
     }
 
-    fn skip_to(&mut self, position: u64) -> io::Result<()> {
-        self.position = self.file.seek(SeekFrom::Start(position))?;
-        Ok(())
+    /// Goes to where the last `count` lines begin; returns how many there are, `count` at most.
+    fn skip_to_last(&mut self, count: usize) -> io::Result<usize> {
+        let end = self.file.seek(SeekFrom::End(0))?;
+        self.position = end;
+        if count == 0 || end == 0 {
+            return Ok(0);
+        }
+        let (mut block, mut newlines, mut position) = (vec![0; 64 << 10], 0, end);
+        while position > 0 {
+            let size = position.min(block.len() as u64);
+            position -= size;
+            let read = block.get_mut(..size as usize).unwrap_or_default();
+            self.file.read_exact_at(read, position)?;
+            for (index, _) in read.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+                let after = position + index as u64 + 1;
+                // The newline at the very end closes the last line, it does not begin one.
+                newlines += usize::from(after < end);
+                if newlines == count {
+                    self.position = after;
+                    return Ok(count);
+                }
+            }
+        }
+        self.position = 0;
+        Ok(newlines + 1)
     }
 
     /// Passes on all complete lines, and with `rest` the incomplete one at the end too.
-    fn pass_on(&mut self, rest: bool, each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
+    fn pass_on(&mut self, rest: bool, each: Each<'_>) -> io::Result<ControlFlow<()>> {
         self.file.seek(SeekFrom::Start(self.position))?;
         let mut reader = BufReader::with_capacity(64 << 10, &self.file);
         let mut line = Vec::new();
@@ -192,16 +213,6 @@ impl Reader {
             self.position = 0;
         }
         Ok(())
-    }
-
-    /// How many times this file was rotated since it was the log at `path`; `None` when it is not among its files.
-    fn place(&self, path: &Path) -> Option<u32> {
-        let identity = |meta: Metadata| (meta.dev(), meta.ino());
-        let own = self.file.metadata().ok().map(identity)?;
-        let files = (0..).map(|number| rotated(path, number).metadata().ok().map(identity));
-        // Right after a rotation the log itself is not there yet: go on looking behind it.
-        let behind = files.enumerate().take_while(|(number, file)| *number == 0 || file.is_some());
-        behind.filter(|(_, file)| *file == Some(own)).map(|(number, _)| number as u32).next()
     }
 }
 
@@ -281,7 +292,7 @@ mod tests {
         let follower = std::thread::spawn({
             let (path, cancel) = (path.clone(), cancel.clone());
             move || {
-                tail(&path, 10, Some(&cancel), &mut |line| {
+                tail(&path, 100_000, Some(&cancel), &mut |line| {
                     send.send(String::from_utf8(line.to_vec()).unwrap()).unwrap();
                     ControlFlow::Continue(())
                 })
@@ -300,6 +311,9 @@ mod tests {
         fs::write(&path, "").unwrap();
         log.append(b"x\n");
         assert_eq!(next(&lines), "x");
+        fs::remove_file(&path).unwrap();
+        log.append(b"y\n");
+        assert_eq!(next(&lines), "y");
         cancel.cancel();
         follower.join().unwrap().unwrap();
         fs::remove_dir_all(&dir).unwrap();

@@ -85,7 +85,8 @@ pub(super) fn verified(app: &App, id: &BackupId) -> Entry {
 pub(super) fn prune_backups(bench: &Bench, app: &App, never: &[BackupId]) -> io::Result<Vec<BackupId>> {
     let now = Moment::now().wall;
     let dir = bench.place.app(&app.name);
-    let gone = backup::prune(&dir, app.backup.keep, app.backup.keep_for, now, bench.clock_is_trusted(), never)?;
+    let gone =
+        backup::prune(&dir, app.backup.keep, app.backup.keep_for, now, bench.clock_is_trusted(&dir, now), never)?;
     let entries = gone.iter().map(|id| Entry::BackupGone { app: app.name.clone(), id: id.clone(), at: now });
     bench.tell(entries.collect());
     Ok(gone)
@@ -104,9 +105,9 @@ impl Bench {
         }
     }
 
-    /// Ages mean nothing to a clock that was never set.
-    fn clock_is_trusted(&self) -> bool {
-        crate::os::host::clock_is_synchronised()
+    /// Ages mean nothing to a clock that was never set: one that shows a time before the newest backup.
+    fn clock_is_trusted(&self, dir: &std::path::Path, now: crate::base::WallTime) -> bool {
+        backup::list(dir).is_ok_and(|shelf| shelf.iter().all(|backup| backup.created() <= now))
     }
 }
 
