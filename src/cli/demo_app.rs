@@ -49,6 +49,7 @@ fn serve() -> io::Result<()> {
     app.begin_misbehaviour()?;
     let sockets = sockets()?;
     app.say(&format!("serving {} sockets", sockets.len()));
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
     loop {
         if asked_to_end(&sockets, &mut end)? {
             if !app.yes("ignore_term") {

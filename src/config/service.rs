@@ -118,8 +118,9 @@ fn say_what_is_to_come(section: &Section<'_>, service: &Service) {
     section.not_active("nginx", "switching nginx");
     section.not_active("watchdog", "watchdogs of services");
     section.not_active("memory_max", "memory limits");
-    if service.ready == Ready::Notify {
-        section.not_active("ready", "readiness by notification; until then a service counts as up once it runs");
+    if service.ready != Ready::Exec {
+        section
+            .not_active("ready", "readiness by notification or probe; until then a service counts as up once it runs");
     }
 }
 

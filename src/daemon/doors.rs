@@ -11,18 +11,20 @@ use crate::base::{AppName, DeployId, ServiceName};
 use crate::config::App;
 use crate::control::wire;
 use crate::control::{
-    Answer, BackupsReport, Delivery, Followed, HistoryReport, PublicDeployment, ReleaseView, ReleasesReport, Request,
-    Trigger,
+    Answer, BackupsReport, Delivery, DeploymentReport, Followed, HistoryReport, PublicDeployment, ReleaseView,
+    ReleasesReport, Request, Trigger,
 };
 use crate::os::cancel::Cancel;
 use crate::os::files::because;
 use crate::os::releases::Releases;
 use crate::os::{backup, host, memory, tail};
 use crate::store::Diary;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -36,6 +38,8 @@ const GUESTS: usize = 128;
 /// The loop answers at once; what it hands to the disk or to services takes longer, but not for ever.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PATIENCE_FOR_SERVICES: Duration = Duration::from_secs(900);
+/// Who follows a deployment that has not begun is looked after so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What every connection has at hand.
 #[derive(Clone)]
@@ -135,16 +139,14 @@ impl Desk {
                     diary.notices()?.into_iter().map(|notice| format!("{}: {}", notice.at, notice.text)).collect();
                 Ok(Answer::History(HistoryReport { deployments: diary.history(app.as_ref(), limit)?, notices }))
             }),
-            Request::Show { number } => self.read(|diary| {
-                Ok(match diary.show(number)? {
-                    Some(mut report) => {
-                        let path = log_path(&self.bench.place.state_dir, &report.deployment.app, number);
-                        report.log = Some(path.display().to_string());
-                        Answer::Show(Box::new(report))
-                    }
-                    None => error(64, format!("there is no deployment {}: `pintle history` lists them", number.0)),
-                })
-            }),
+            Request::Show { number } => match self.deployment(number) {
+                Ok(mut report) => {
+                    let path = log_path(&self.bench.place.state_dir, &report.deployment.app, number);
+                    report.log = Some(path.display().to_string());
+                    Answer::Show(Box::new(report))
+                }
+                Err(answer) => answer,
+            },
             Request::Releases { app } => self.releases(&app),
             Request::BackupList { app } => self.backups(&app),
             Request::BackupPrune { app } => self.prune(&app),
@@ -267,16 +269,11 @@ impl Desk {
         Answer::PublicStatus(status)
     }
 
-    /// Streams a deployment: its log so far, what comes, its end.
+    /// Streams a deployment: its log so far, what comes, its end. One that has not begun is waited for.
     fn follow(&self, number: DeployId, door: Door, out: &mut UnixStream) -> io::Result<()> {
-        let diary = match Diary::open_read_only(&self.bench.place.state_dir) {
-            Ok(diary) => diary,
-            Err(why) => return wire::send(out, &error(3, why.to_string())),
-        };
-        // Joined before the diary is asked: a deployment that ends in between is found in one of the two.
-        let following = self.bench.hub.follow(number);
-        let Ok(Some(report)) = diary.show(number) else {
-            return wire::send(out, &error(64, format!("there is no deployment {}", number.0)));
+        let report = match self.deployment(number) {
+            Ok(report) => report,
+            Err(answer) => return wire::send(out, &answer),
         };
         let from_outside = matches!(report.deployment.trigger, Trigger::Webhook | Trigger::Deploy);
         if door == Door::Listener && !from_outside {
@@ -284,29 +281,43 @@ impl Desk {
         }
         wire::send(out, &Answer::Stream)?;
         let path = log_path(&self.bench.place.state_dir, &report.deployment.app, number);
-        drop(diary);
-        match following {
-            Some(Following { length, phase, rest, .. }) => {
+        loop {
+            let seen = self.bench.hub.news();
+            // Joined before the diary is asked: a deployment that ends in between is found in one of the two.
+            if let Some(Following { length, phase, rest, .. }) = self.bench.hub.follow(number) {
                 send_log(&path, length, out)?;
                 if let Some(phase) = phase {
                     wire::send(out, &Followed::Phase { phase, number })?;
                 }
-                rest.iter().try_for_each(|line| wire::send(out, &line))
-            }
-            None => {
-                send_log(&path, u64::MAX, out)?;
-                for step in report.steps {
-                    wire::send(out, &Followed::Step(step))?;
+                for line in rest {
+                    wire::send(out, &line)?;
+                    if matches!(line, Followed::End { .. }) {
+                        return Ok(());
+                    }
                 }
-                let deployment = report.deployment;
-                let (Some(exit), true) = (report.exit, deployment.status.is_final()) else {
-                    // It waits: whoever follows comes again.
-                    return Ok(());
-                };
-                let (status, phase, release) = (deployment.status, deployment.phase, deployment.release);
-                let message = deployment.message;
-                wire::send(out, &Followed::End { number, status, exit, phase, release, message })
+                // It lagged and was let go: the end of the connection tells it to come again.
+                return Err(io::ErrorKind::BrokenPipe.into());
             }
+            match self.deployment(number) {
+                Ok(report) if report.deployment.status.is_final() => return send_ended(report, &path, out),
+                Ok(_) => {}
+                // The diary cannot be read now; a stream that ends early makes whoever follows come again.
+                Err(_) => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+            self.bench.hub.wait_for_news(seen, LOOK_AGAIN);
+            if is_gone(out) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+    }
+
+    /// What the diary knows of a deployment; else what to answer.
+    fn deployment(&self, number: DeployId) -> Result<DeploymentReport, Answer> {
+        let found = Diary::open_read_only(&self.bench.place.state_dir).and_then(|diary| diary.show(number));
+        match found {
+            Ok(Some(report)) => Ok(report),
+            Ok(None) => Err(error(64, format!("there is no deployment {}: `pintle history` lists them", number.0))),
+            Err(why) => Err(error(3, why.to_string())),
         }
     }
 
@@ -426,6 +437,24 @@ fn send_log(path: &Path, length: u64, out: &mut UnixStream) -> io::Result<()> {
         wire::send(out, &Followed::Log { line: String::from_utf8_lossy(&line?).into_owned() })?;
     }
     Ok(())
+}
+
+/// A deployment that is over, as a stream.
+fn send_ended(report: DeploymentReport, path: &Path, out: &mut UnixStream) -> io::Result<()> {
+    send_log(path, u64::MAX, out)?;
+    for step in report.steps {
+        wire::send(out, &Followed::Step(step))?;
+    }
+    let (deployment, exit) = (report.deployment, report.exit.unwrap_or(70));
+    let (number, status, phase) = (deployment.number, deployment.status, deployment.phase);
+    let (release, message) = (deployment.release, deployment.message);
+    wire::send(out, &Followed::End { number, status, exit, phase, release, message })
+}
+
+/// Whether the other side has hung up: who follows has nothing to say, so anything to read is the end.
+fn is_gone(stream: &UnixStream) -> bool {
+    let mut watched = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    nix::poll::poll(&mut watched, PollTimeout::ZERO).unwrap_or(0) > 0
 }
 
 /// Returns when the other side hangs up.

@@ -509,11 +509,13 @@ impl Deployment {
         } else if self.phase >= Phase::Switch && self.phase != Phase::Done {
             outputs.extend(self.go_back(now, failure));
         } else {
-            if std::mem::take(&mut self.emptied) {
-                if let Some(previous) = self.previous.clone() {
-                    outputs.push(Output::Run(previous));
-                }
+            if std::mem::take(&mut self.emptied)
+                && let Some(previous) = self.previous.clone()
+            {
+                outputs.push(Output::Run(previous));
             }
+            // The deploy's time may be what is up; clearing away has no deadline, and its end is no rollback's.
+            self.overall = None;
             self.going_back = Some(failure);
             outputs.extend(self.work(Work::Discard));
         }

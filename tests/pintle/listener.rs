@@ -107,14 +107,10 @@ fn an_unproven_request_gets_401_and_no_detail() {
         bare().header("X-Hub-Signature-256", &good[..good.len() - 2]),
         bare().header("X-Hub-Signature", &good),
         bare().header("X-Hub-Signature-256", &good.replace("sha256", "sha1")),
-        event("/deploy", "push", &json!({ "commit": "a".repeat(40) })).header("X-Hub-Signature-256", "sha256=00"),
         Request::post("/deploy").json(&json!({ "commit": "a".repeat(40) })),
     ];
     for request in requests {
         let reply = send(&world, &request);
-        if reply.status == 400 {
-            continue; // two signatures: refused before either counts
-        }
         let text = reply.clone().is(401).body.to_lowercase();
         assert!(!text.contains("shop") && !text.contains("sha") && !text.contains("expected"), "{text}");
     }
@@ -173,10 +169,12 @@ fn only_a_successful_run_of_the_named_workflow_deploys() {
         *last = value;
         body
     };
+    let mut renamed = changed(&["workflow_run", "name"], json!("Nightly"));
+    renamed["workflow"]["name"] = json!("Nightly");
     let mut refused = vec![
         changed(&["action"], json!("requested")),
         changed(&["action"], json!("in_progress")),
-        changed(&["workflow_run", "name"], json!("Nightly")),
+        renamed,
         changed(&["workflow_run", "head_branch"], json!("other")),
         changed(&["workflow_run", "event"], json!("pull_request")),
         changed(&["workflow_run", "event"], json!("schedule")),
@@ -226,7 +224,7 @@ fn published_payloads_are_understood() {
         ("workflow_run-completed.json", "workflow_run", 202),
     ];
     let hand_made = payload::push("Codertocat/Hello-World", "master", &"6".repeat(40)).to_string().into_bytes();
-    let mut all: Vec<(&str, &str, u16, Vec<u8>)> = vec![("by hand", "push", 202, hand_made)];
+    let mut all: Vec<(&str, &str, u16, Vec<u8>)> = vec![("by-hand", "push", 202, hand_made)];
     all.extend(cases.iter().filter_map(|(name, event, status)| Some((*name, *event, *status, published(name)?))));
     for (name, event, status, body) in all {
         let request = Request::post("/webhook").header("X-GitHub-Event", event).header("X-GitHub-Delivery", name);

@@ -106,17 +106,18 @@ fn a_killed_daemon_leaves_one_instance_after_its_return() {
 
 #[test]
 fn services_start_in_order_and_stop_in_reverse() {
-    let app = App::new("shop").set("service.web", "after", "[\"worker\"]").worker("worker", &[("after", "[\"base\"]")]);
-    let world = World::with([app.worker("base", &[])]);
-    let mut world = world.up();
-    world.shop().goes_live("v1");
-    let names = |lines: &[String]| -> Vec<String> {
-        lines.iter().map(|line| line.split_whitespace().nth(2).unwrap().to_owned()).collect()
-    };
-    wait_until("three starts", || (journal(&world, "start").len() == 3).then_some(()));
-    assert_eq!(names(&journal(&world, "start")), ["base", "worker", "web"]);
+    let app = App::new("shop").set("service.web", "after", "[\"worker\"]").worker("base", &[]);
+    let mut world = World::with([app.worker("worker", &[("after", "[\"base\"]")])]).up();
+    let shop = world.shop();
+    shop.goes_live("v1");
+    world.wait("three starts", || (journal(&world, "start").len() == 3).then_some(()));
+    // Up means executed here; what each does first is its own affair, so it is the kernel that is asked.
+    let started = |service: &str| processes::started(shop.pid_of(service).unwrap());
+    assert!(started("base") <= started("worker") && started("worker") <= started("web"));
     world.stop_daemon();
-    assert_eq!(names(&journal(&world, "end")), ["web", "worker", "base"]);
+    let ends = journal(&world, "end");
+    let names: Vec<&str> = ends.iter().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(names, ["web", "worker", "base"]);
 }
 
 #[test]
@@ -197,10 +198,20 @@ fn restart_policies_are_kept() {
     let shop = world.shop();
     shop.goes_live("v1");
     let state = |service: &str| shop.instances(service).first().map(|instance| (instance.state, instance.restarts));
-    world.wait("once to be down", || (state("once") == Some((RunState::Down, 0))).then_some(()));
+    world.wait("once to rest", || (state("once") == Some((RunState::Held, 0))).then_some(()));
     signal(world.wait("never", || shop.pid_of("never")), Signal::SIGKILL);
-    world.wait("never to be down", || (state("never") == Some((RunState::Down, 0))).then_some(()));
+    world.wait("never to rest", || (state("never") == Some((RunState::Held, 0))).then_some(()));
     shop.serves("v1");
+}
+
+#[test]
+fn a_service_that_tells_when_it_is_ready_is_up() {
+    for ready in ["\"notify\"", "\"probe\""] {
+        let world = World::with([App::new("shop").set("service.web", "ready", ready)]).up();
+        let shop = world.shop();
+        shop.goes_live("v1");
+        world.wait("up", || shop.instances("web").iter().all(|i| i.state == RunState::Up).then_some(()));
+    }
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn broken_files_at_start_are_told_and_the_last_good_ones_used() {
     world.wait("the app", || world.shop().get("/").ok().filter(|reply| reply.body == "v1"));
     assert!(world.daemon_said().contains("shop.toml"), "{}", world.daemon_said());
     let status = world.status();
-    assert!(status.notices.iter().any(|notice| notice.contains("shop.toml")), "{status:?}");
+    assert!(status.notices.iter().any(|notice| notice.contains("check-config")), "{status:?}");
     world.shop().goes_live("v2");
 }
 

@@ -116,7 +116,7 @@ repository = "demo/shop"
 
 [deploy]
 timeout = "60s"
-startup = "20s"
+startup = "3s"
 probation = "2s"
 
 [[step]]

@@ -78,3 +78,9 @@ pub fn descendants(pid: i32) -> Vec<i32> {
     }
     found
 }
+
+/// When a process started, in clock ticks since boot.
+pub fn started(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat[stat.rfind(')').unwrap() + 1..].split_whitespace().nth(19).unwrap().parse().unwrap()
+}
