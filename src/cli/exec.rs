@@ -10,6 +10,7 @@ use crate::config::{App, Paths};
 use crate::os::command::Spec;
 use crate::os::users::{self, User};
 use crate::runtime::environment;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Gid, Uid};
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
@@ -86,6 +87,9 @@ fn replace_us(spec: &Spec) -> Failure {
     };
     let mut command = std::process::Command::new(program);
     let error = command.args(arguments).current_dir(&spec.cwd).env_clear().envs(spec.env.iter().cloned()).exec();
+    // For the program's sake SIGPIPE got its default action back; there is no program, and we still have to speak.
+    // SAFETY: ignoring runs no code of ours.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
     let exit = match error.kind() {
         ErrorKind::NotFound => 127,
         ErrorKind::PermissionDenied => 126,

@@ -11,7 +11,7 @@ mod intake;
 use super::action::Action;
 use super::event::{Event, Token};
 use super::world::{Pending, World};
-use crate::base::{AppName, Moment};
+use crate::base::{AppName, InstanceId, Moment};
 use crate::control::Answer;
 use crate::store::Entry;
 use crate::supervise::{Deed, Input};
@@ -46,7 +46,10 @@ impl World {
                 actions.push(Action::Record { token: None, entries });
             }
             Event::Spawned { instance, pid } => {
-                self.pids.insert(instance, pid);
+                // It may have ended before anybody heard that it began.
+                if self.is_expected(instance) {
+                    self.pids.insert(instance, pid);
+                }
                 self.instance_event(now, instance, Input::Spawned, &mut actions);
             }
             Event::SpawnFailed { instance, why } => {
@@ -72,7 +75,8 @@ impl World {
         let apps = self.apps.values().flat_map(|app| {
             let waiters = app.waiters.iter().map(|waiter| waiter.until).min();
             let watch = app.watch.as_ref().filter(|_| self.may_probe(app)).and_then(|watch| watch.deadline());
-            let active = app.active.as_ref().and_then(|deployment| deployment.deadline());
+            // A daemon that ends leaves deployments as they are, for its successor to find.
+            let active = app.active.as_ref().filter(|_| !self.stopping).and_then(|deployment| deployment.deadline());
             [app.services.deadline(), watch, active, waiters]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
@@ -137,6 +141,13 @@ impl World {
         self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Down), actions);
     }
 
+    /// Its end was not heard of yet.
+    fn is_expected(&self, instance: InstanceId) -> bool {
+        let listener = self.listener.iter().filter_map(|listener| listener.process);
+        let services = self.apps.values().flat_map(|app| app.services.slots()).filter_map(|slot| slot.process);
+        listener.chain(services).any(|expected| expected == instance)
+    }
+
     fn is_down(&self) -> bool {
         let listener_down = self.listener.as_ref().is_none_or(|listener| listener.process.is_none());
         let works = self.apps.values().any(|app| app.active.as_ref().is_some_and(|deployment| deployment.is_working()));
@@ -160,7 +171,7 @@ impl World {
             match (deed, listener.process) {
                 (Deed::Spawn, _) => {
                     self.instances_made += 1;
-                    let instance = crate::base::InstanceId(self.instances_made);
+                    let instance = InstanceId(self.instances_made);
                     listener.process = Some(instance);
                     actions.push(Action::SpawnListener { instance });
                 }

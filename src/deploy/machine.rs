@@ -509,16 +509,25 @@ impl Deployment {
         } else if self.phase >= Phase::Switch && self.phase != Phase::Done {
             outputs.extend(self.go_back(now, failure));
         } else {
-            if std::mem::take(&mut self.emptied)
-                && let Some(previous) = self.previous.clone()
-            {
-                outputs.push(Output::Run(previous));
-            }
-            // The deploy's time may be what is up; clearing away has no deadline, and its end is no rollback's.
-            self.overall = None;
-            self.going_back = Some(failure);
-            outputs.extend(self.work(Work::Discard));
+            outputs.extend(self.undo(now, failure));
         }
+        outputs
+    }
+
+    /// What runs was not touched (but perhaps stopped for a migration): what was made goes.
+    fn undo(&mut self, now: Duration, failure: Failure) -> Vec<Output> {
+        let was_stopped = std::mem::take(&mut self.emptied);
+        let mut outputs: Vec<Output> =
+            self.previous.clone().filter(|_| was_stopped).map(Output::Run).into_iter().collect();
+        self.going_back = Some(failure);
+        outputs.extend(match self.plan.kind {
+            Kind::Deploy => {
+                self.overall = Some(now + self.deadlines.timeout);
+                self.work(Work::Discard)
+            }
+            // The release a rollback goes to was made by somebody else.
+            Kind::BackupOnly | Kind::Rollback { .. } => self.end_as_failed(),
+        });
         outputs
     }
 
@@ -599,6 +608,7 @@ impl Deployment {
         if self.going_back.is_some() {
             self.overall = None;
             return match self.stage {
+                Stage::Working(Work::Discard) => vec![Output::CancelWork],
                 Stage::Working(_) => {
                     let why = format!("not done within {limit}");
                     let status = DeployStatus::RollbackFailed;
@@ -643,6 +653,14 @@ impl Deployment {
                 outputs
             }
             None if self.phase == Phase::Done => self.begin(now),
+            // The switch has not begun: there is nothing to go back from.
+            None if self.phase == Phase::Switch => {
+                self.cancelling = None;
+                let mut outputs = vec![Output::Say(format!("{} failed: {why}", self.phase))];
+                let status = DeployStatus::Failed;
+                outputs.extend(self.undo(now, Failure { phase: self.phase, why, status, quarantine: false }));
+                outputs
+            }
             None => {
                 self.cancelling = None;
                 self.fail(now, why, false)

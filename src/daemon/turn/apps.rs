@@ -255,7 +255,8 @@ impl World {
             let orders = app.services.tick(now.mono, &mut self.instances_made);
             self.carry(now, name, orders, actions);
         }
-        let due = self.apps.get(name).and_then(|app| app.active.as_ref()).and_then(|active| active.deadline());
+        let active = self.apps.get(name).and_then(|app| app.active.as_ref()).filter(|_| !self.stopping);
+        let due = active.and_then(|active| active.deadline());
         if due.is_some_and(|at| now.mono >= at) {
             self.explain_what_was_missing(name, actions);
             self.drive(now, name, None, crate::deploy::Input::Tick, actions);

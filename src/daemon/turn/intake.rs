@@ -78,11 +78,17 @@ impl World {
         actions: &mut Vec<Action>,
     ) {
         let (mut verdicts, mut entries, mut deployments) = (vec![], vec![], vec![]);
+        let mut twin_is_being_written = false;
         for Want { app, commit } in delivery.wants {
             let id = delivery.id.clone();
-            let judged = match self.apps.get(&app) {
-                None => Err((Ignored::UnknownApp, no_such_app(&app), None)),
-                Some(known) => judge(known, id.as_deref(), &commit, older.contains(&app)),
+            let being_written = self.being_written(&app, &commit);
+            let judged = match (self.apps.get(&app), being_written) {
+                (None, _) => Err((Ignored::UnknownApp, no_such_app(&app), None)),
+                (Some(_), Some(twin)) => {
+                    twin_is_being_written = true;
+                    Err(duplicate_of(twin))
+                }
+                (Some(known), None) => judge(known, id.as_deref(), &commit, older.contains(&app)),
             };
             let (ignored, why, deployment) = match judged {
                 Ok(()) => {
@@ -109,14 +115,24 @@ impl World {
             }
         }
         let answer = Answer::Delivered { verdicts };
-        match deployments.is_empty() {
-            // What is ignored needs no disk to be ignored.
+        match deployments.is_empty() && !twin_is_being_written {
+            // What is ignored needs no disk to be ignored - unless the deployment that answers it is not there yet.
             true => {
                 actions.push(Action::Record { token: None, entries });
                 actions.push(Action::Answer { to: from, answer });
             }
             false => self.record(entries, Pending::Intake { deployments, to: Some(from), answer }, actions),
         }
+    }
+
+    /// A deployment of that commit which is on its way to the diary: it neither runs nor waits yet.
+    fn being_written(&self, app: &AppName, commit: &CommitId) -> Option<DeployId> {
+        let intakes = self.pending.values().flat_map(|pending| match pending {
+            Pending::Intake { deployments, .. } => &deployments[..],
+            _ => &[],
+        });
+        let mut twins = intakes.filter(|new| new.app == *app && new.commit.as_ref() == Some(commit));
+        twins.next().map(|twin| twin.number)
     }
 
     /// A person (or a hook) wants a deploy: first the commit is looked up, so that what is live needs no deployment.
@@ -266,6 +282,10 @@ impl World {
     }
 }
 
+fn duplicate_of(twin: DeployId) -> (Ignored, String, Option<DeployId>) {
+    (Ignored::Duplicate, format!("duplicate: deployment {} of this commit is under way", twin.0), Some(twin))
+}
+
 /// Whether a delivered commit is to be deployed; if not, why, and the deployment that answers it already.
 fn judge(
     app: &AppWorld,
@@ -276,8 +296,7 @@ fn judge(
     let under_way = app.active.iter().chain(&app.queue);
     let mut same = under_way.filter(|deployment| deployment.commit.as_ref() == Some(commit));
     if let Some(twin) = same.next() {
-        let why = format!("duplicate: deployment {} of this commit is under way", twin.number.0);
-        return Err((Ignored::Duplicate, why, Some(twin.number)));
+        return Err(duplicate_of(twin.number));
     }
     if app.live.as_ref().is_some_and(|live| live.commit.as_ref() == Some(commit)) {
         return Err((Ignored::Live, "duplicate: this commit is live already".into(), None));

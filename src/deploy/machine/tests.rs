@@ -200,6 +200,38 @@ fn the_old_release_is_stopped_for_migrations_only_where_asked_and_comes_back_whe
 }
 
 #[test]
+fn a_deploy_whose_time_is_up_has_time_to_remove_what_it_made() {
+    let mut it = deployment(Kind::Deploy);
+    it.on(NOW, Input::Start);
+    it.on(NOW, Input::Recorded(Ok(())));
+    it.on(NOW, Input::Worked(Worked::Done(vec![])));
+    it.on(NOW, Input::Recorded(Ok(())));
+    let overdue = it.deadline().expect("fetch has a deadline");
+    assert_eq!(it.on(overdue, Input::Tick), [Output::CancelWork]);
+    assert!(it.on(overdue, Input::Worked(Worked::Cancelled)).contains(&Output::Work(Work::Discard)));
+    let hung = it.deadline().expect("so has discarding");
+    assert!(hung > overdue);
+    assert_eq!(it.on(hung, Input::Tick), [Output::CancelWork]);
+    let outputs = it.on(hung, Input::Worked(Worked::Cancelled));
+    let [Output::Record(facts)] = &outputs[..] else { panic!("{outputs:?}") };
+    assert!(matches!(&facts[..], [Fact::Ended(End { status: DeployStatus::Failed, exit: 3, .. })]), "{facts:?}");
+}
+
+#[test]
+fn a_switch_that_cannot_be_written_down_has_touched_nothing() {
+    let mut it = deployment(Kind::Rollback { to: old_release(), data: None });
+    it.on(NOW, Input::Start);
+    let outputs = it.on(NOW, Input::Recorded(Err("disk full".into())));
+    let touched = outputs.iter().any(|output| matches!(output, Output::Work(_) | Output::Run(_)));
+    assert!(!touched, "{outputs:?}");
+    let ended = outputs.iter().any(|output| {
+        matches!(output, Output::Record(facts) if matches!(&facts[..],
+        [Fact::Ended(End { status: DeployStatus::Failed, failed: Some(Switch), .. })]))
+    });
+    assert!(ended, "{outputs:?}");
+}
+
+#[test]
 fn a_diary_that_cannot_be_written_stops_a_deploy_but_not_a_rollback() {
     let mut it = deployment(Kind::Deploy);
     it.on(NOW, Input::Start);
