@@ -1,10 +1,11 @@
 //! `backup create`, `list`, `restore` and `prune`.
 
 use super::args::{BackupVerb, RestoreArgs, backup_id};
-use super::context::{Context, LONG, unexpected};
+use super::context::{Context, LONG};
 use super::failure::Failure;
 use super::style::{Cell, Style, Table, Tone};
-use super::{offline, place};
+use super::{follow, offline, place};
+use crate::base::AppName;
 use crate::control::{Answer, BackupReport, BackupsReport, Request};
 
 /// `pintle backup ...`.
@@ -12,10 +13,7 @@ pub fn run(verb: &BackupVerb, cx: &mut Context<'_>) -> Result<u8, Failure> {
     match verb {
         BackupVerb::Create(args) => {
             let app = place::app(cx, args.app.as_deref())?;
-            match cx.ask(&Request::BackupCreate { app }, LONG)? {
-                Answer::Backup(backup) => made(cx, &backup),
-                _ => Err(unexpected()),
-            }
+            watched(cx, &app, &Request::BackupCreate { app: app.clone() })
         }
         BackupVerb::List(args) => {
             let app = place::app(cx, args.app.as_deref())?;
@@ -54,7 +52,16 @@ fn restore(args: &RestoreArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
             return Ok(1);
         }
     }
-    cx.order(&Request::BackupRestore { app, id }, LONG)
+    watched(cx, &app, &Request::BackupRestore { app: app.clone(), id })
+}
+
+/// A backup or a restore is a deployment like others: it has a number, and its log is shown as it goes.
+fn watched(cx: &mut Context<'_>, app: &AppName, request: &Request) -> Result<u8, Failure> {
+    let mut daemon = cx.daemon()?;
+    match daemon.ask(request, LONG)? {
+        Answer::Backup(backup) => made(cx, &backup),
+        answer => follow::answered(cx, daemon, app, answer, false),
+    }
 }
 
 /// Says that a backup was made.

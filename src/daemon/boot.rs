@@ -201,6 +201,11 @@ impl AppWorld {
             self.hold_what_was_stopped(known);
         }
         self.live = found.current.map(|release| Live { commit: self.commit_of(&release), release });
+        let forgotten = known.is_none_or(|known| known.releases.is_empty());
+        if let Some(Live { release, commit: Some(commit) }) = self.live.clone().filter(|_| forgotten) {
+            // The diary was lost: what runs is the one release that is known to be worth going back to.
+            self.good.push((release, commit));
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::os::group;
 use crate::os::instances::Record;
 use crate::os::logfile::LogTarget;
 use crate::os::scribe::{self, Scribe};
+use crate::os::sockets;
 use crate::os::spawn::{self, Child, Start};
 use crate::os::users;
 use crate::runtime::environment;
@@ -220,9 +221,13 @@ impl Hands {
 
     /// The listener: unprivileged, its socket as descriptor 3, its secrets on stdin and nowhere else.
     fn start_listener(&mut self, instance: InstanceId) -> io::Result<u32> {
-        let missing = || io::Error::other("there is no listening socket");
-        let socket = self.listener_socket.as_ref().ok_or_else(missing)?;
+        let missing = || io::Error::other("there is no [listen] table");
         let listen = self.config.host.listen.as_ref().ok_or_else(missing)?;
+        let socket = match &mut self.listener_socket {
+            Some(socket) => socket,
+            // The port was taken; by now it may be free.
+            none => none.insert(sockets::bind(&listen.address)?),
+        };
         let user = listener_user(listen.user.as_deref())?;
         let setup = Setup {
             socket: self.bench.place.listener_socket(),
