@@ -145,7 +145,7 @@ impl Desk {
                     report.log = Some(path.display().to_string());
                     Answer::Show(Box::new(report))
                 }
-                Err(answer) => answer,
+                Err(answer) => *answer,
             },
             Request::Releases { app } => self.releases(&app),
             Request::BackupList { app } => self.backups(&app),
@@ -273,7 +273,7 @@ impl Desk {
     fn follow(&self, number: DeployId, door: Door, out: &mut UnixStream) -> io::Result<()> {
         let report = match self.deployment(number) {
             Ok(report) => report,
-            Err(answer) => return wire::send(out, &answer),
+            Err(answer) => return wire::send(out, &*answer),
         };
         let from_outside = matches!(report.deployment.trigger, Trigger::Webhook | Trigger::Deploy);
         if door == Door::Listener && !from_outside {
@@ -312,12 +312,15 @@ impl Desk {
     }
 
     /// What the diary knows of a deployment; else what to answer.
-    fn deployment(&self, number: DeployId) -> Result<DeploymentReport, Answer> {
+    fn deployment(&self, number: DeployId) -> Result<DeploymentReport, Box<Answer>> {
         let found = Diary::open_read_only(&self.bench.place.state_dir).and_then(|diary| diary.show(number));
         match found {
             Ok(Some(report)) => Ok(report),
-            Ok(None) => Err(error(64, format!("there is no deployment {}: `pintle history` lists them", number.0))),
-            Err(why) => Err(error(3, why.to_string())),
+            Ok(None) => {
+                let message = format!("there is no deployment {}: `pintle history` lists them", number.0);
+                Err(Box::new(error(64, message)))
+            }
+            Err(why) => Err(Box::new(error(3, why.to_string()))),
         }
     }
 
