@@ -182,7 +182,7 @@ impl Bench {
         run(Command::new("mkfs.xfs").args(["-q", "-m", "reflink=1"]).arg(&outer));
         run(Command::new("mount").args(["-o", "loop"]).arg(&outer).arg(bench.root.join("xfs")));
         let disk = bench.image("disk.img");
-        sparse(&disk, 192 << 20);
+        sparse(&disk, 256 << 20);
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk));
         bench
     }

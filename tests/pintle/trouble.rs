@@ -1,6 +1,6 @@
 //! What bad days bring: a clear error, and nothing lost.
 
-use crate::world::{App, World, is_root, wait};
+use crate::world::{App, World, is_root, processes, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pintle::control::{DeployStatus, ListenerState, Phase};
@@ -181,44 +181,73 @@ fn a_state_directory_that_cannot_be_written_is_named() {
     assert!(outcome.stderr.contains(parent) && !outcome.stderr.contains("panicked"), "{outcome:?}");
 }
 
-/// A small file system of its own; unmounted when dropped. Must be declared before the world that uses it.
+/// A small ext4 of its own; unmounted when dropped. Must be declared before the world that uses it.
 struct Small(PathBuf);
 
 impl Small {
-    fn mount(megabytes: u32) -> Small {
-        let path = std::env::temp_dir().join(format!("pt-fs-{}-{megabytes}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        let size = format!("size={megabytes}m,mode=755");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).status().unwrap();
-        assert!(status.success(), "mount a tmpfs (needs root)");
-        Small(path)
+    fn mount(megabytes: u64) -> Small {
+        let small = Small(std::env::temp_dir().join(format!("pt-fs-{}-{megabytes}", std::process::id())));
+        fs::create_dir_all(small.dir()).unwrap();
+        fs::File::create(small.image()).unwrap().set_len(megabytes << 20).unwrap();
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(small.image()));
+        small.mount_again();
+        small
     }
-    fn remount(&self, option: &str) {
-        let option = format!("remount,{option}");
-        assert!(Command::new("mount").args(["-o", &option]).arg(&self.0).status().unwrap().success());
+    fn dir(&self) -> PathBuf {
+        self.0.join("fs")
+    }
+    fn image(&self) -> PathBuf {
+        self.0.join("image")
+    }
+    fn mount_again(&self) {
+        run(Command::new("mount").args(["-o", "loop,errors=remount-ro"]).arg(self.image()).arg(self.dir()));
+    }
+    fn unmount(&self) -> bool {
+        let gone = || Command::new("umount").arg(self.dir()).output().unwrap().status.success().then_some(());
+        wait::wait_quietly(std::time::Duration::from_secs(5), gone).is_some()
+    }
+    /// What an SD card does on a bad day: an error is found, and the kernel allows no more writing.
+    fn fail(&self) {
+        let device = run(Command::new("findmnt").args(["-n", "-o", "SOURCE"]).arg(self.dir()));
+        let name = device.trim().trim_start_matches("/dev/");
+        fs::write(format!("/sys/fs/ext4/{name}/trigger_fs_error"), "1").unwrap();
+        wait::wait_until("the file system to be read-only", || {
+            fs::write(self.dir().join("x"), "").is_err().then_some(())
+        });
+    }
+    fn repair(&self) {
+        assert!(self.unmount(), "{} is busy", self.dir().display());
+        // 1: errors were corrected.
+        let status = Command::new("fsck.ext4").args(["-p", "-f"]).arg(self.image()).output().unwrap().status;
+        assert!(matches!(status.code(), Some(0 | 1)), "{status}");
+        self.mount_again();
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        let unmounted = wait::wait_quietly(std::time::Duration::from_secs(5), || {
-            Command::new("umount").arg(&self.0).output().unwrap().status.success().then_some(())
-        });
-        match unmounted {
-            Some(()) => fs::remove_dir(&self.0).unwrap(),
-            None => eprintln!("still mounted: {}", self.0.display()),
+        match self.unmount() {
+            true => drop(fs::remove_dir_all(&self.0)),
+            false => eprintln!("still mounted: {}", self.dir().display()),
         }
     }
+}
+
+#[track_caller]
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {} (needs root)", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
 #[ignore = "mounts a small file system: needs root; .ci/run runs it"]
 fn a_full_disk_loses_nothing() {
-    let small = Small::mount(24);
-    let world = World::with_state_in(&small.0.join("state"), [App::new("shop")]).up();
+    let small = Small::mount(128);
+    let world = World::with_state_in(&small.dir().join("state"), [App::new("shop")]).up();
     let shop = world.shop();
     shop.goes_live("v1");
-    let ballast = small.0.join("ballast");
+    let ballast = small.dir().join("ballast");
     let mut file = fs::File::create(&ballast).unwrap();
     while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
     drop(file);
@@ -237,17 +266,24 @@ fn a_full_disk_loses_nothing() {
 #[test]
 #[ignore = "mounts a small file system: needs root; .ci/run runs it"]
 fn a_disk_that_turns_read_only_loses_nothing() {
-    let small = Small::mount(25);
-    let world = World::with_state_in(&small.0.join("state"), [App::new("shop")]).up();
-    let shop = world.shop();
+    let small = Small::mount(129);
+    let mut world = World::with_state_in(&small.dir().join("state"), [App::new("shop")]).up();
+    let shop = world.shop().clone();
     shop.goes_live("v1");
-    // The kernel remounts read-only only when nobody writes; a bind onto itself is what can be had at any time.
-    Command::new("mount").args(["--bind"]).args([&small.0, &small.0]).status().unwrap();
-    small.remount("bind,ro");
-    let state = shop.push(&shop.version("v2", &[])).status;
+    small.fail();
+    let reply = shop.push(&shop.version("v2", &[]));
+    assert!(matches!(reply.status, 202 | 503), "{reply:?}");
     shop.serves("v1");
-    assert!(Command::new("umount").arg(&small.0).status().unwrap().success());
-    assert!(matches!(state, 202 | 503), "{state}");
+    kill(Pid::from_raw(shop.pid()), Signal::SIGKILL).unwrap();
+    // The sample app writes a line into its data when it starts: on a read-only disk it cannot live, the daemon can.
+    world.wait("the daemon", || world.shop().view());
+    world.kill_daemon();
+    let refused = world.run_refused();
+    assert!(!matches!(refused.code, Some(0) | None) && refused.stderr.contains("Read-only"), "{refused:?}");
+    processes::end_all(&world.root);
+    small.repair();
+    world.start_daemon();
+    world.wait("the app", || shop.get("/").ok().filter(|reply| reply.body == "v1"));
     world.wait("all to end", || world.history().iter().all(|d| d.status.is_final()).then_some(()));
     shop.goes_live("v3");
 }
