@@ -123,8 +123,8 @@ fn look(bench: &Bench, world: &mut World, copy: &Copy) {
         assert!(same, "{what}: it was told {promised:?}, and now: {kept:?}");
     }
     world.kill_daemon();
-    processes::end_all(&world.root);
-    wait::wait_until("the copy's processes to end", || processes::of(&world.root).is_empty().then_some(()));
+    processes::end_all(&world.places());
+    wait::wait_until("the copy's processes to end", || processes::of(&world.places()).is_empty().then_some(()));
     bench.unmount();
     bench.remove(&copy.image);
 }

@@ -79,7 +79,7 @@ fn only_children_of_the_daemon(world: &World, what: &str) {
     let daemon = world.daemon_pid();
     world.wait(&format!("no stray process ({what})"), || {
         let own = processes::descendants(daemon);
-        processes::of(&world.root).iter().all(|pid| *pid == daemon || own.contains(pid)).then_some(())
+        processes::of(&world.places()).iter().all(|pid| *pid == daemon || own.contains(pid)).then_some(())
     });
 }
 

@@ -97,7 +97,7 @@ fn a_killed_daemon_leaves_one_instance_after_its_return() {
     world.start_daemon();
     world.wait("the app", || world.shop().get("/").ok().filter(|reply| reply.body == "v1"));
     let now = world.wait("an instance", || world.shop().pid_of("web"));
-    let serving: Vec<i32> = processes::of(&world.root)
+    let serving: Vec<i32> = processes::of(&world.places())
         .into_iter()
         .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.windows(8).any(|w| w == b"demo-app")))
         .collect();

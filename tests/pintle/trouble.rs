@@ -280,7 +280,7 @@ fn a_disk_that_turns_read_only_loses_nothing() {
     world.kill_daemon();
     let refused = world.run_refused();
     assert!(!matches!(refused.code, Some(0) | None) && refused.stderr.contains("Read-only"), "{refused:?}");
-    processes::end_all(&world.root);
+    processes::end_all(&world.places());
     small.repair();
     world.start_daemon();
     world.wait("the app", || shop.get("/").ok().filter(|reply| reply.body == "v1"));

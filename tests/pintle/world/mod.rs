@@ -313,6 +313,10 @@ impl World {
         }
     }
 
+    /// The directories that are this world's: whoever works in one of them belongs to it.
+    pub fn places(&self) -> Vec<PathBuf> {
+        vec![self.root.clone(), self.state.clone()]
+    }
     /// The configuration directory.
     pub fn config(&self) -> PathBuf {
         self.root.join("config")
@@ -343,7 +347,7 @@ impl Drop for World {
                 let _ = daemon.kill();
                 let _ = daemon.wait();
             }
-            processes::end_all(&self.root);
+            processes::end_all(&self.places());
             eprintln!("kept for a look: {}\nthe daemon said:\n{}", self.root.display(), self.daemon_said());
             return;
         }
@@ -351,10 +355,11 @@ impl Drop for World {
             let status = self.stop_daemon();
             assert_eq!(status.code(), Some(0), "the daemon's end; it said:\n{}", self.daemon_said());
         }
-        let left = wait::wait_quietly(Duration::from_secs(5), || processes::of(&self.root).is_empty().then_some(()));
+        let left =
+            wait::wait_quietly(Duration::from_secs(5), || processes::of(&self.places()).is_empty().then_some(()));
         if left.is_none() {
-            let left = processes::describe(&self.root);
-            processes::end_all(&self.root);
+            let left = processes::describe(&self.places());
+            processes::end_all(&self.places());
             panic!("processes of this world are left after its daemon ended:\n{left}\n{}", self.daemon_said());
         }
         fs::remove_dir_all(&self.root).unwrap();

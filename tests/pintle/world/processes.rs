@@ -4,14 +4,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The processes of the world at `root`, zombies not counted.
-pub fn of(root: &Path) -> Vec<i32> {
+/// The processes of the world in these directories, zombies not counted.
+pub fn of(places: &[PathBuf]) -> Vec<i32> {
     let own = std::process::id() as i32;
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| *pid != own && belongs(*pid, root)).collect()
+    pids.filter(|pid| *pid != own && places.iter().any(|place| belongs(*pid, place))).collect()
 }
 
 fn belongs(pid: i32, root: &Path) -> bool {
@@ -38,22 +38,22 @@ fn state(pid: i32) -> Option<char> {
 }
 
 /// SIGKILL for all of them.
-pub fn end_all(root: &Path) {
+pub fn end_all(places: &[PathBuf]) {
     for _ in 0..3 {
-        for pid in of(root) {
+        for pid in of(places) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
 }
 
 /// A line for each, for people.
-pub fn describe(root: &Path) -> String {
+pub fn describe(places: &[PathBuf]) -> String {
     let line = |pid: i32| {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         format!("{pid} {} {command}", state(pid).unwrap_or('?'))
     };
-    of(root).into_iter().map(line).collect::<Vec<_>>().join("\n")
+    of(places).into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The direct children of a process.
