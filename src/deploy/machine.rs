@@ -185,6 +185,8 @@ pub struct Deployment {
     pub backup: Option<BackupId>,
     /// It was interrupted and goes back; once it ended, it is tried again.
     pub retry_after: bool,
+    /// Its release was seen to be well.
+    pub passed_verify: bool,
     /// The app is stopped by a person: nothing is started, nothing can be verified.
     pub app_is_stopped: bool,
     plan: Plan,
@@ -228,6 +230,7 @@ impl Deployment {
             previous: None,
             backup: None,
             retry_after: false,
+            passed_verify: false,
             app_is_stopped: false,
             phase: plan.after(None),
             plan,
@@ -336,6 +339,7 @@ impl Deployment {
         self.phase = phase;
         self.stage = Stage::Recording;
         let passed = (phase == Phase::Probation).then_some(Fact::PassedVerify);
+        self.passed_verify |= passed.is_some();
         let blamed = (phase == Phase::Rollback).then(|| self.blame()).flatten();
         let facts = passed.into_iter().chain(blamed).chain([Fact::Phase(phase)]).collect();
         vec![Output::Record(facts)]
