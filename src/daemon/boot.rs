@@ -122,7 +122,6 @@ impl World {
         again.forced = row.forced;
         again.retry_of = row.retry_of;
         again.passed_verify = row.passed_verify;
-        again.app_is_stopped = app.services.is_held();
         match recovery {
             Recovery::Requeue => {
                 self.apps.get_mut(&name)?.queue.push_back(again);
@@ -236,14 +235,9 @@ impl AppWorld {
 impl AppWorld {
     /// `stop` lasts over reboots; `start` of one service of a stopped app too.
     fn hold_what_was_stopped(&mut self, known: &AppSnapshot) {
-        let services: Vec<_> = self.config.services.keys().cloned().collect();
-        let down: Vec<_> = services.iter().filter(|service| known.wanted_down(service)).collect();
-        let app_is_down = known.wanted.get(&None).copied().unwrap_or(false);
-        if app_is_down && down.len() == services.len() {
-            return self.services.hold(None, true);
-        }
-        for service in down {
-            self.services.hold(Some(service), true);
+        // The word about the app as a whole is the first one in order.
+        for (service, down) in &known.wanted {
+            self.services.hold(service.as_ref(), *down);
         }
     }
 }

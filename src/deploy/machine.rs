@@ -318,6 +318,7 @@ impl Deployment {
             (Stage::Emptying, Input::Settled) => self.emptied(),
             (Stage::Settling, Input::Settled) => self.settled(now),
             (Stage::Verifying { .. }, Input::Well) => self.well(),
+            (Stage::Verifying { .. }, Input::Tick) if self.app_is_stopped => self.verify(now),
             (Stage::Verifying { until }, Input::Tick) if now >= until => {
                 let limit = Span(self.deadlines.startup);
                 self.fail(now, format!("not healthy within {limit} (`[deploy] startup`)"), true)
@@ -425,6 +426,7 @@ impl Deployment {
                 self.turn_back(now, Failure { phase: self.phase, why, status, quarantine: false })
             }
             (Work::Rehearse, Worked::Failed(why)) => self.fail(now, why, true),
+            (Work::Steps(StepPhase::Smoke), Worked::Failed(_)) if self.app_is_stopped => self.verify(now),
             (Work::Steps(StepPhase::Smoke), Worked::Failed(why)) => self.fail(now, why, true),
             (_, Worked::Failed(why)) => self.fail(now, why, false),
             (_, Worked::Cancelled) => self.fail(now, "its work was ended from outside".into(), false),

@@ -183,10 +183,6 @@ impl World {
             Verb::Start | Verb::Stop => {
                 let down = verb == Verb::Stop;
                 app.services.hold(service, down);
-                let is_held = app.services.is_held();
-                if let Some(deployment) = &mut app.active {
-                    deployment.app_is_stopped = is_held;
-                }
                 let facts = vec![Entry::Wanted { app: name.clone(), service: service.cloned(), down }];
                 let wish = Pending::Wish { app: name.clone(), to: from, facts: facts.clone() };
                 self.record(facts, wish, actions);
@@ -197,6 +193,8 @@ impl World {
             self.watch_eagerly(now, name, startup);
         }
         self.reconcile(now, name, actions);
+        // A deployment need not wait for the health of what was stopped.
+        self.drive(now, name, None, crate::deploy::Input::Tick, actions);
     }
 
     /// A person's word about services is on disk: it lasts.
@@ -236,6 +234,9 @@ impl World {
         let Some(app) = self.apps.get_mut(name) else { return };
         let Some(watch) = app.watch.as_mut().filter(|watch| watch.serial == serial) else { return };
         watch.seen(now.mono, index, result);
+        if app.services.is_held() {
+            return;
+        }
         self.judge(now, name, actions);
     }
 

@@ -39,7 +39,6 @@ impl World {
         let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !stopping) else { return };
         let Some(mut deployment) = app.queue.pop_front() else { return };
         deployment.previous = app.live.as_ref().map(|live| live.release.clone());
-        deployment.app_is_stopped = app.services.is_held();
         let number = deployment.number;
         let known = deployment.release.clone().and_then(|release| Some((app.commit_of(&release)?, release)));
         if let Some((commit, release)) = known {
@@ -65,10 +64,12 @@ impl World {
         if self.stopping {
             return;
         }
-        let Some(deployment) = self.apps.get_mut(name).and_then(|app| app.active.as_mut()) else { return };
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let Some(deployment) = app.active.as_mut() else { return };
         if number.is_some_and(|number| number != deployment.number) {
             return;
         }
+        deployment.app_is_stopped = app.services.is_held();
         let outputs = deployment.on(now.mono, input);
         self.perform(now, name, outputs, actions);
     }
