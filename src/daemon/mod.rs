@@ -12,5 +12,7 @@ pub mod hub;
 pub mod journal;
 pub mod post;
 pub mod report;
+#[cfg(test)]
+mod simulation;
 pub mod turn;
 pub mod world;
