@@ -5,6 +5,7 @@
 
 use super::action::Action;
 use super::event::Thawed;
+use super::turn::deploys::row_of;
 use super::world::{AppWorld, Listener, Live, SeenDelivery, World};
 use crate::base::{AppName, DeployId, Moment, ReleaseName};
 use crate::config::{Config, Ready, Restart};
@@ -56,12 +57,17 @@ impl World {
         let mut actions = vec![];
         let mut going_back = vec![];
         for interrupted in &snapshot.unfinished {
-            going_back.extend(world.recover(now, interrupted, &mut actions));
+            let newer = |row: &store::Deployment| {
+                row.app == interrupted.app && row.number > interrupted.number && row.kind == store::Kind::Deploy
+            };
+            let is_newest = !snapshot.unfinished.iter().any(newer);
+            going_back.extend(world.recover(now, interrupted, is_newest, &mut actions));
         }
         for name in config.apps.keys().filter(|name| !going_back.contains(name)) {
             world.run_what_is_live(now, name, &mut actions);
         }
         for name in config.apps.keys() {
+            world.supersede_older(now, name, &mut actions);
             world.start_next(now, name, &mut actions);
         }
         (world, actions)
@@ -75,13 +81,20 @@ impl World {
         self.watch_eagerly(now, name, startup);
     }
 
-    /// Puts one deployment without an end right. Names its app when what is live must not simply be started.
-    fn recover(&mut self, now: Moment, row: &store::Deployment, actions: &mut Vec<Action>) -> Option<AppName> {
+    /// Puts one deployment without an end right. Names its app when what is live must not simply be started. Only
+    /// the newest commit asked for is tried again.
+    fn recover(
+        &mut self,
+        now: Moment,
+        row: &store::Deployment,
+        is_newest: bool,
+        actions: &mut Vec<Action>,
+    ) -> Option<AppName> {
         let interrupted = interrupted(row);
         let name = row.app.clone();
         let current = self.apps.get(&name).and_then(|app| app.live.as_ref()).map(|live| live.release.clone());
         let Some(app) = self.apps.get(&name) else {
-            self.close(now, row, "its app is configured no longer".into(), actions);
+            self.close(now, row, "its app is configured no longer".into(), None, actions);
             return None;
         };
         let recovery = recover::decide(&interrupted, current.as_ref());
@@ -90,7 +103,7 @@ impl World {
             (store::Kind::Backup, _) => Kind::BackupOnly,
             (store::Kind::Rollback, Some(to)) => Kind::Rollback { to: to.clone(), data: None },
             (store::Kind::Rollback, None) => {
-                self.close(now, row, "interrupted before it began".into(), actions);
+                self.close(now, row, "interrupted before it began".into(), None, actions);
                 return None;
             }
             (store::Kind::Deploy, _) => Kind::Deploy,
@@ -108,7 +121,7 @@ impl World {
         again.previous = row.previous.clone();
         again.forced = row.forced;
         again.retry_of = row.retry_of;
-        again.app_is_stopped = app.services.is_held();
+        again.passed_verify = row.passed_verify;
         match recovery {
             Recovery::Requeue => {
                 self.apps.get_mut(&name)?.queue.push_back(again);
@@ -116,15 +129,22 @@ impl World {
             }
             Recovery::Fail { retry } => {
                 let message = format!("interrupted in {} by the end of the daemon (a crash or a power cut)", row.phase);
-                let message = if retry { format!("{message}; it is tried once more") } else { message };
-                self.close(now, row, message, actions);
-                if retry {
-                    self.retry(now, &name, &again, actions);
-                }
+                let retry = if retry && is_newest { self.repetition(&again) } else { None };
+                let message = match &retry {
+                    Some(retry) => format!("{message}; it is tried once more as deployment {}", retry.number.0),
+                    None => message,
+                };
+                self.close(now, row, message, retry.as_ref(), actions);
+                self.apps.get_mut(&name)?.queue.extend(retry);
                 None
             }
             Recovery::Finish => {
-                self.close_as(now, row, DeployStatus::Success, None, actions);
+                self.close_as(now, row, DeployStatus::Success, None, None, actions);
+                if let (true, Some(release), Some(commit)) = (row.passed_verify, &row.release, &row.commit) {
+                    let app = self.apps.get_mut(&name)?;
+                    app.good.retain(|(good, _)| good != release);
+                    app.good.insert(0, (release.clone(), commit.clone()));
+                }
                 None
             }
             Recovery::Keep | Recovery::GoBack { .. } => {
@@ -143,8 +163,15 @@ impl World {
         }
     }
 
-    fn close(&mut self, now: Moment, row: &store::Deployment, message: String, actions: &mut Vec<Action>) {
-        self.close_as(now, row, DeployStatus::Failed, Some(message), actions);
+    fn close(
+        &mut self,
+        now: Moment,
+        row: &store::Deployment,
+        message: String,
+        retry: Option<&Deployment>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.close_as(now, row, DeployStatus::Failed, Some(message), retry, actions);
     }
 
     fn close_as(
@@ -153,6 +180,7 @@ impl World {
         row: &store::Deployment,
         status: DeployStatus,
         message: Option<String>,
+        retry: Option<&Deployment>,
         actions: &mut Vec<Action>,
     ) {
         let failed = (status != DeployStatus::Success).then_some(row.phase);
@@ -171,7 +199,8 @@ impl World {
             took: None,
             at: now.wall,
         };
-        actions.push(Action::Record { token: None, entries: vec![entry] });
+        let entries = [Some(entry), retry.map(|retry| Entry::Queued(row_of(retry, now)))];
+        actions.push(Action::Record { token: None, entries: entries.into_iter().flatten().collect() });
         if let Some(app) = self.apps.get_mut(&row.app) {
             app.seen.values_mut().filter(|seen| seen.deployment == Some(number)).for_each(|seen| {
                 seen.status = Some(status);
@@ -212,14 +241,9 @@ impl AppWorld {
 impl AppWorld {
     /// `stop` lasts over reboots; `start` of one service of a stopped app too.
     fn hold_what_was_stopped(&mut self, known: &AppSnapshot) {
-        let services: Vec<_> = self.config.services.keys().cloned().collect();
-        let down: Vec<_> = services.iter().filter(|service| known.wanted_down(service)).collect();
-        let app_is_down = known.wanted.get(&None).copied().unwrap_or(false);
-        if app_is_down && down.len() == services.len() {
-            return self.services.hold(None, true);
-        }
-        for service in down {
-            self.services.hold(Some(service), true);
+        // The word about the app as a whole is the first one in order.
+        for (service, down) in &known.wanted {
+            self.services.hold(service.as_ref(), *down);
         }
     }
 }

@@ -202,7 +202,17 @@ impl Hands {
         Ok(pid)
     }
 
-    /// A process was reaped: nothing is kept of it, and whatever it started and did not end goes too.
+    /// Looks for what an ended process had started and let go of (a double fork), and ends it: beside the loop, because
+    /// it reads all of /proc. The mark is the instance's own, so its successor is safe.
+    pub(super) fn sweep(&self, instance: InstanceId) {
+        let marker = self.bench.instances.marker(instance);
+        let thread = std::thread::Builder::new().name("sweep".into()).stack_size(128 << 10);
+        if let Err(error) = thread.spawn(move || group::sweep(None, &marker)) {
+            log::warn!("look for what {instance} left behind: {error}");
+        }
+    }
+
+    /// A process was reaped: nothing is kept of it.
     pub(super) fn gone(&mut self, instance: InstanceId) {
         self.children.remove(&instance);
         if let Some(record) = self.records.remove(&instance)

@@ -15,6 +15,8 @@ pub mod journal;
 pub mod post;
 pub mod report;
 pub mod run;
+#[cfg(test)]
+mod simulation;
 pub mod turn;
 pub mod work;
 pub mod world;

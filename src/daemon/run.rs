@@ -18,7 +18,7 @@ use crate::config::{self, Config, Paths};
 use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
-use crate::os::{backup, files, group, lock, memory, reap, signals, sockets};
+use crate::os::{backup, files, group, lock, memory, reap, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::Ports;
 use crate::store::{Diary, Snapshot};
@@ -90,7 +90,9 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let mut turning = Loop::new(world, hands, signals, apps)?;
     turning.begin(actions);
     log::info!("ready after {} ms", Moment::now().mono.saturating_sub(began.mono).as_millis());
+    systemd::ready();
     turning.turn_until_told()?;
+    turning.leave_nothing_behind();
     Ok(())
 }
 
@@ -257,6 +259,10 @@ struct Loop {
     signals: signals::Signals,
     epoll: Epoll,
     apps: Apps,
+    /// When systemd is told next that the loop turns, and how often.
+    heartbeat: Option<(Duration, Duration)>,
+    /// What systemd was last told.
+    status: String,
 }
 
 impl Loop {
@@ -264,7 +270,8 @@ impl Loop {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(hands.bench.post.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         epoll.add(signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
-        Ok(Loop { world, hands, signals, epoll, apps })
+        let heartbeat = systemd::heartbeat().map(|every| (Moment::now().mono, every));
+        Ok(Loop { world, hands, signals, epoll, apps, heartbeat, status: String::new() })
     }
 
     fn begin(&mut self, actions: Vec<Action>) {
@@ -298,12 +305,37 @@ impl Loop {
             if self.world.deadline().is_some_and(|at| at <= Moment::now().mono) {
                 self.turn(Event::Tick);
             }
+            self.tell_systemd();
         }
         Ok(())
     }
 
+    /// At the end of a whole turn, and only there: that we live, and how the apps are.
+    fn tell_systemd(&mut self) {
+        let now = Moment::now().mono;
+        if let Some((due, every)) = self.heartbeat.filter(|(due, _)| now >= *due) {
+            systemd::alive();
+            self.heartbeat = Some((due.max(now) + every, every));
+        }
+        let status = self.world.summary();
+        if status != self.status {
+            systemd::status(&status);
+            self.status = status;
+        }
+    }
+
+    /// The apps are down; what they had started and lost sight of goes too.
+    fn leave_nothing_behind(&self) {
+        if let Err(error) = self.hands.bench.instances.end_leftovers(Duration::ZERO) {
+            log::warn!("{error}");
+        }
+    }
+
     fn timeout(&self) -> EpollTimeout {
-        let Some(deadline) = self.world.deadline() else { return EpollTimeout::NONE };
+        let heartbeat = self.heartbeat.map(|(due, _)| due);
+        let Some(deadline) = self.world.deadline().into_iter().chain(heartbeat).min() else {
+            return EpollTimeout::NONE;
+        };
         let left = deadline.saturating_sub(Moment::now().mono);
         // Rounded up: waking a moment too early would only mean waking twice.
         let millis = u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
@@ -362,6 +394,7 @@ impl Loop {
         let pid = child.pid;
         // What it started and did not end would hold its port and its data.
         let _ = group::signal(pid, libc::SIGKILL);
+        self.hands.sweep(instance);
         self.hands.gone(instance);
         self.turn(Event::Exited { instance, clean, words });
     }
@@ -369,7 +402,10 @@ impl Loop {
     fn take_signals(&mut self) {
         for signal in self.signals.take() {
             match signal {
-                signals::Signal::Stop => self.turn(Event::Stop),
+                signals::Signal::Stop => {
+                    systemd::stopping();
+                    self.turn(Event::Stop);
+                }
                 signals::Signal::Reload => self.hands.reload(None),
                 signals::Signal::Reexec => log::warn!("SIGUSR2: replacing the running daemon is not active yet"),
             }

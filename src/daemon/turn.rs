@@ -5,14 +5,14 @@
 //! next turn is due even if nothing happens.
 
 mod apps;
-mod deploys;
+pub(super) mod deploys;
 mod intake;
 
 use super::action::Action;
 use super::event::{Event, Token};
 use super::world::{Pending, World};
 use crate::base::{AppName, InstanceId, Moment};
-use crate::control::Answer;
+use crate::control::{Answer, Phase};
 use crate::store::Entry;
 use crate::supervise::{Deed, Input};
 use std::time::Duration;
@@ -98,22 +98,44 @@ impl World {
     /// A write to the diary ended: whoever waited for it goes on.
     fn recorded(&mut self, now: Moment, token: Token, result: Result<(), String>, actions: &mut Vec<Action>) {
         match self.pending.remove(&token) {
-            Some(Pending::Machine { app, number }) => {
+            Some(Pending::Machine { app, number, facts }) => {
+                if result.is_err() {
+                    self.write_later(facts, actions);
+                }
                 self.drive(now, &app, Some(number), crate::deploy::Input::Recorded(result), actions);
             }
             Some(Pending::Intake { deployments, to, answer }) => {
                 let written = result.is_ok();
-                if let Some(to) = to {
-                    actions.push(Action::Answer { to, answer: or_error(result, answer) });
-                }
+                actions.push(Action::Answer { to, answer: or_error(result, answer) });
                 for deployment in deployments.into_iter().filter(|_| written) {
                     self.enqueue(now, deployment, actions);
                 }
             }
+            Some(Pending::Wish { app, to, facts }) => match result {
+                Ok(()) => self.wish_is_written(now, &app, to, actions),
+                Err(why) => {
+                    self.write_later(facts, actions);
+                    self.wish_may_be_forgotten(&app, to, &why, actions);
+                }
+            },
             Some(Pending::Asker { to, answer }) => {
                 actions.push(Action::Answer { to, answer: or_error(result, answer) });
             }
             None => {}
+        }
+    }
+
+    /// What became true although it could not be written down is written as soon as there is room: a deployment whose
+    /// end is missing would be taken for an interrupted one at the next start, long after others followed it.
+    fn write_later(&mut self, facts: Vec<Entry>, actions: &mut Vec<Action>) {
+        let became_true = |fact: &Entry| match fact {
+            Entry::Phase { phase, .. } => matches!(phase, Phase::Rollback | Phase::Done),
+            Entry::PassedVerify { .. } | Entry::WentLive { .. } => false,
+            _ => true,
+        };
+        let entries: Vec<Entry> = facts.into_iter().filter(became_true).collect();
+        if !entries.is_empty() {
+            actions.push(Action::Record { token: None, entries });
         }
     }
 

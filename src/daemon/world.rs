@@ -6,6 +6,7 @@ use crate::config::App;
 use crate::control::{Answer, DeployStatus};
 use crate::deploy::Deployment;
 use crate::health::Watch;
+use crate::store::Entry;
 use crate::supervise::{Instance, Services};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,10 +36,12 @@ pub struct World {
 /// What waits for a write to the diary.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// A deployment's machine.
-    Machine { app: AppName, number: DeployId },
+    /// A deployment's machine, and what it wants to be remembered.
+    Machine { app: AppName, number: DeployId, facts: Vec<Entry> },
     /// New deployments, and whoever asked for them.
-    Intake { deployments: Vec<Deployment>, to: Option<RequestId>, answer: Answer },
+    Intake { deployments: Vec<Deployment>, to: RequestId, answer: Answer },
+    /// A person's word about services, and whoever waits for it to be so.
+    Wish { app: AppName, to: RequestId, facts: Vec<Entry> },
     /// Somebody who only wants to know that it is written.
     Asker { to: RequestId, answer: Answer },
 }
@@ -74,6 +77,8 @@ pub(super) struct Waiter {
     pub to: RequestId,
     pub until: Duration,
     pub message: String,
+    /// What was asked for is on disk; nobody is told before.
+    pub written: bool,
 }
 
 /// One app.
@@ -96,6 +101,8 @@ pub struct AppWorld {
     /// The deployment under way.
     pub active: Option<Deployment>,
     pub(super) active_since: Duration,
+    /// The repetition of the deployment under way, written down with its end.
+    pub(super) retry: Option<Deployment>,
     /// Deployments that wait for it, in order.
     pub queue: VecDeque<Deployment>,
     /// Deliveries judged before, by the forge's id.
@@ -124,6 +131,7 @@ impl AppWorld {
             unwell: None,
             active: None,
             active_since: Duration::ZERO,
+            retry: None,
             queue: VecDeque::new(),
             seen: BTreeMap::new(),
             quarantine: BTreeMap::new(),

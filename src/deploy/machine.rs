@@ -185,6 +185,8 @@ pub struct Deployment {
     pub backup: Option<BackupId>,
     /// It was interrupted and goes back; once it ended, it is tried again.
     pub retry_after: bool,
+    /// Its release was seen to be well.
+    pub passed_verify: bool,
     /// The app is stopped by a person: nothing is started, nothing can be verified.
     pub app_is_stopped: bool,
     plan: Plan,
@@ -228,6 +230,7 @@ impl Deployment {
             previous: None,
             backup: None,
             retry_after: false,
+            passed_verify: false,
             app_is_stopped: false,
             phase: plan.after(None),
             plan,
@@ -315,6 +318,7 @@ impl Deployment {
             (Stage::Emptying, Input::Settled) => self.emptied(),
             (Stage::Settling, Input::Settled) => self.settled(now),
             (Stage::Verifying { .. }, Input::Well) => self.well(),
+            (Stage::Verifying { .. }, Input::Tick) if self.app_is_stopped => self.verify(now),
             (Stage::Verifying { until }, Input::Tick) if now >= until => {
                 let limit = Span(self.deadlines.startup);
                 self.fail(now, format!("not healthy within {limit} (`[deploy] startup`)"), true)
@@ -336,6 +340,7 @@ impl Deployment {
         self.phase = phase;
         self.stage = Stage::Recording;
         let passed = (phase == Phase::Probation).then_some(Fact::PassedVerify);
+        self.passed_verify |= passed.is_some();
         let blamed = (phase == Phase::Rollback).then(|| self.blame()).flatten();
         let facts = passed.into_iter().chain(blamed).chain([Fact::Phase(phase)]).collect();
         vec![Output::Record(facts)]
@@ -421,6 +426,7 @@ impl Deployment {
                 self.turn_back(now, Failure { phase: self.phase, why, status, quarantine: false })
             }
             (Work::Rehearse, Worked::Failed(why)) => self.fail(now, why, true),
+            (Work::Steps(StepPhase::Smoke), Worked::Failed(_)) if self.app_is_stopped => self.verify(now),
             (Work::Steps(StepPhase::Smoke), Worked::Failed(why)) => self.fail(now, why, true),
             (_, Worked::Failed(why)) => self.fail(now, why, false),
             (_, Worked::Cancelled) => self.fail(now, "its work was ended from outside".into(), false),

@@ -72,7 +72,7 @@ impl Plan {
 
     /// The phase that follows `phase`.
     pub fn after(&self, phase: Option<Phase>) -> Phase {
-        let rest = self.phases.iter().copied();
-        rest.skip_while(|one| phase.is_some_and(|phase| *one <= phase)).next().unwrap_or(Phase::Done)
+        let mut all = self.phases.iter().copied();
+        all.find(|one| phase.is_none_or(|phase| *one > phase)).unwrap_or(Phase::Done)
     }
 }

@@ -54,8 +54,12 @@ pub fn decide(it: &Interrupted, current: Option<&ReleaseName>) -> Recovery {
         (DeployStatus::Queued | DeployStatus::Waiting, _) => Recovery::Requeue,
         (_, Phase::Rollback) => Recovery::GoBack { retry: false },
         (_, Phase::Done) if is_live || it.is_backup_only => Recovery::Finish,
+        // Only a backup was made: the release it was going to may be the live one, if only data were to change.
+        (_, phase) if phase < Phase::Switch && it.is_rollback => Recovery::Fail { retry },
         (_, phase) if phase < Phase::Switch && !is_live => Recovery::Fail { retry },
         (_, Phase::Probation | Phase::Done) if it.passed_verify && is_live => Recovery::Keep,
+        // The data may be half restored: verified, and told as what it is.
+        (_, Phase::Switch) if it.is_rollback && it.release == it.previous => Recovery::GoBack { retry },
         // A retry of a rollback is the rollback itself: the release it was going to has run before.
         (_, _) if it.is_rollback && is_live => Recovery::Keep,
         (_, _) => Recovery::GoBack { retry },
@@ -108,6 +112,27 @@ mod tests {
         for (phase, passed, current, expected) in cases {
             let current = current.map(|name| ReleaseName::new(name).unwrap());
             assert_eq!(decide(&interrupted(phase, passed), current.as_ref()), expected, "{phase}, live: {current:?}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_rollback_is_finished_if_it_had_switched_and_a_restore_is_not_called_done() {
+        use Phase::*;
+        let (old, new) = (ReleaseName::new("000007-aaaaaaa").unwrap(), ReleaseName::new("000008-bbbbbbb").unwrap());
+        let retry = false;
+        let cases = [
+            (Backup, &old, &new, &new, Recovery::Fail { retry }),
+            (Switch, &old, &new, &new, Recovery::GoBack { retry }),
+            (Switch, &old, &new, &old, Recovery::Keep),
+            (Verify, &old, &new, &old, Recovery::Keep),
+            (Backup, &old, &old, &old, Recovery::Fail { retry }),
+            (Switch, &old, &old, &old, Recovery::GoBack { retry }),
+            (Verify, &old, &old, &old, Recovery::Keep),
+        ];
+        for (phase, to, from, current, expected) in cases {
+            let (release, previous) = (Some(to.clone()), Some(from.clone()));
+            let it = Interrupted { is_rollback: true, release, previous, ..interrupted(phase, false) };
+            assert_eq!(decide(&it, Some(current)), expected, "{phase}: {from} -> {to}, live: {current}");
         }
     }
 

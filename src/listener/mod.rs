@@ -54,6 +54,9 @@ pub fn run() -> u8 {
 
 fn listen() -> Failure {
     give_large_bodies_back();
+    // Executed by way of /proc/self/exe, it would be called "exe".
+    // SAFETY: the name is a string ended by NUL, of at most 16 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"pintle-listen".as_ptr()) };
     let inherited = inherit::socket().and_then(|socket| Ok((socket, inherit::setup()?)));
     match inherited {
         Ok((socket, setup)) => serve(socket, setup),

@@ -24,5 +24,6 @@ pub mod scribe;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;
+pub mod systemd;
 pub mod tail;
 pub mod users;

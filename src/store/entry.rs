@@ -91,7 +91,7 @@ pub enum Entry {
         /// When it ended.
         at: WallTime,
     },
-    /// A release went live and passed Verify. It counts as good unless `deployment` then ends badly.
+    /// A release went live and passed Verify. It counts as good once `deployment` has ended well.
     #[allow(missing_docs)]
     WentLive { app: AppName, release: ReleaseName, commit: CommitId, deployment: DeployId, at: WallTime },
     /// A delivery was judged. One whose id is known already changes something only when it names a deployment: then

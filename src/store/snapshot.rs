@@ -125,7 +125,7 @@ pub struct Quarantined {
     pub at: WallTime,
 }
 
-/// A release that was live, passed Verify and was not turned back.
+/// A release that was live, passed Verify, and whose deployment ended well.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct GoodRelease {
@@ -234,12 +234,13 @@ impl Snapshot {
         self.apps.entry(app).or_default().wanted.insert(service, down);
     }
 
-    /// `outcome` is that of the deployment that put it live; `None` when the diary does not know it any more.
+    /// `outcome` is that of the deployment that put it live; `None` when the diary does not know it any more. While that
+    /// deployment is under way it can still be turned back.
     pub(super) fn add_live(&mut self, app: AppName, row: GoodRelease, outcome: Option<DeployStatus>) {
         let good = &mut self.apps.entry(app).or_default().good;
-        let turned_back = outcome.is_some_and(|status| status.is_final() && status != DeployStatus::Success);
+        let counts = outcome.is_none_or(|status| status == DeployStatus::Success);
         let known = good.iter().any(|other| other.release == row.release);
-        if !turned_back && !known && good.len() < RELEASES_IN_SNAPSHOT {
+        if counts && !known && good.len() < RELEASES_IN_SNAPSHOT {
             good.push(row);
         }
     }

@@ -8,7 +8,7 @@
 use super::instance::{Deed, Input, Instance, Policy, State, Wanted};
 use crate::base::{InstanceId, ReleaseName, ServiceName};
 use crate::config::{Handover, Ready, Service};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,9 +74,10 @@ pub struct Services {
     /// The round of each service of the target.
     wanted_round: BTreeMap<ServiceName, u64>,
     rounds_made: u64,
-    /// Stopped by a person.
-    held: BTreeSet<ServiceName>,
-    held_all: bool,
+    /// A person stopped the app ...
+    held: bool,
+    /// ... but said otherwise of these services since.
+    said_otherwise: BTreeMap<ServiceName, bool>,
     slots: Vec<Slot>,
 }
 
@@ -99,21 +100,13 @@ impl Services {
 
     /// A person stops a service (`None`: the app), or lifts that again.
     pub fn hold(&mut self, service: Option<&ServiceName>, held: bool) {
-        match (service, held) {
-            (None, true) => self.held_all = true,
-            (None, false) => {
-                self.held_all = false;
-                self.held.clear();
+        match service {
+            None => {
+                self.held = held;
+                self.said_otherwise.clear();
             }
-            (Some(name), true) => drop(self.held.insert(name.clone())),
-            (Some(name), false) => {
-                if self.held_all {
-                    // Starting one service of a stopped app leaves the others stopped.
-                    self.held_all = false;
-                    self.held = self.target.iter().flat_map(|target| target.services.keys().cloned()).collect();
-                }
-                self.held.remove(name);
-            }
+            // Starting one service of a stopped app leaves the others stopped.
+            Some(name) => drop(self.said_otherwise.insert(name.clone(), held)),
         }
         if !held {
             self.wake(service);
@@ -137,13 +130,16 @@ impl Services {
     pub fn slots(&self) -> &[Slot] {
         &self.slots
     }
-    /// Whether a person stopped the whole app.
+    /// Whether a person stopped all there is to run.
     pub fn is_held(&self) -> bool {
-        self.held_all
+        match &self.target {
+            Some(target) if !target.services.is_empty() => target.services.keys().all(|service| self.holds(service)),
+            _ => self.held && self.said_otherwise.values().all(|held| *held),
+        }
     }
     /// Whether a person stopped this service.
     pub fn holds(&self, service: &ServiceName) -> bool {
-        self.held_all || self.held.contains(service)
+        self.said_otherwise.get(service).copied().unwrap_or(self.held)
     }
     /// What runs is exactly what should: every wanted instance up, nothing else left.
     pub fn is_settled(&self) -> bool {

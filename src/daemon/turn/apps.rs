@@ -129,7 +129,10 @@ impl World {
 
     pub(super) fn tell_if_settled(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let Some(app) = self.apps.get_mut(name).filter(|app| app.services.is_settled()) else { return };
-        for waiter in std::mem::take(&mut app.waiters) {
+        let (written, waiting) = std::mem::take(&mut app.waiters).into_iter().partition(|waiter| waiter.written);
+        app.waiters = waiting;
+        for waiter in written {
+            let waiter: Waiter = waiter;
             actions.push(Action::Answer { to: waiter.to, answer: Answer::Done { message: waiter.message } });
         }
         let waits = app.active.as_ref().is_some_and(|deployment| deployment.waits_for_services());
@@ -173,28 +176,49 @@ impl World {
         };
         let slowest = app.services.slots().iter().map(|slot| slot.service.stop_timeout).max().unwrap_or_default();
         let until = now.mono + slowest + PATIENCE + app.config.deploy.startup.min(Duration::from_secs(15));
-        app.waiters.push(Waiter { to: from, until, message });
+        let written = verb == Verb::Restart;
+        app.waiters.push(Waiter { to: from, until, message, written });
         match verb {
             Verb::Restart => app.services.restart(service),
             Verb::Start | Verb::Stop => {
                 let down = verb == Verb::Stop;
                 app.services.hold(service, down);
-                let is_held = app.services.is_held();
-                if let Some(deployment) = &mut app.active {
-                    deployment.app_is_stopped = is_held;
-                }
-                let entries = vec![Entry::Wanted { app: name.clone(), service: service.cloned(), down }];
-                actions.push(Action::Record { token: None, entries });
+                let facts = vec![Entry::Wanted { app: name.clone(), service: service.cloned(), down }];
+                let wish = Pending::Wish { app: name.clone(), to: from, facts: facts.clone() };
+                self.record(facts, wish, actions);
             }
         }
-        if verb != Verb::Stop {
+        if let Some(app) = self.apps.get(name).filter(|app| verb != Verb::Stop && app.active.is_none()) {
             let startup = app.config.deploy.startup;
-            let deploying = app.active.is_some();
-            if !deploying {
-                self.watch_eagerly(now, name, startup);
-            }
+            self.watch_eagerly(now, name, startup);
         }
         self.reconcile(now, name, actions);
+        // A deployment need not wait for the health of what was stopped.
+        self.drive(now, name, None, crate::deploy::Input::Tick, actions);
+    }
+
+    /// A person's word about services is on disk: it lasts.
+    pub(super) fn wish_is_written(&mut self, now: Moment, name: &AppName, to: RequestId, actions: &mut Vec<Action>) {
+        let waiters = self.apps.get_mut(name).into_iter().flat_map(|app| &mut app.waiters);
+        waiters.filter(|waiter| waiter.to == to).for_each(|waiter| waiter.written = true);
+        self.tell_if_settled(now, name, actions);
+    }
+
+    /// It is as the person said, but a new daemon would not know.
+    pub(super) fn wish_may_be_forgotten(
+        &mut self,
+        name: &AppName,
+        to: RequestId,
+        why: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let waits = app.waiters.iter().any(|waiter| waiter.to == to);
+        app.waiters.retain(|waiter| waiter.to != to);
+        if waits {
+            let message = format!("it is done, but may not last: it could not be written to the diary yet: {why}");
+            actions.push(Action::Answer { to, answer: Answer::Error { exit: 3, message } });
+        }
     }
 
     /// A probe looked.
@@ -210,6 +234,9 @@ impl World {
         let Some(app) = self.apps.get_mut(name) else { return };
         let Some(watch) = app.watch.as_mut().filter(|watch| watch.serial == serial) else { return };
         watch.seen(now.mono, index, result);
+        if app.services.is_held() {
+            return;
+        }
         self.judge(now, name, actions);
     }
 

@@ -14,19 +14,23 @@ impl World {
     pub(super) fn enqueue(&mut self, now: Moment, deployment: Deployment, actions: &mut Vec<Action>) {
         let Some(app) = self.apps.get_mut(&deployment.app) else { return };
         let name = deployment.app.clone();
-        if deployment.plan().kind == Kind::Deploy {
-            let (older, others): (Vec<Deployment>, Vec<Deployment>) =
-                app.queue.drain(..).partition(|waiting| waiting.plan().kind == Kind::Deploy);
-            app.queue.extend(others);
-            for superseded in older {
-                let message = format!("superseded by deployment {}", deployment.number.0);
-                self.end_unbegun(now, &superseded, DeployStatus::Superseded, message, actions);
-            }
-        }
-        if let Some(app) = self.apps.get_mut(&name) {
-            app.queue.push_back(deployment);
-        }
+        app.queue.push_back(deployment);
+        self.supersede_older(now, &name, actions);
         self.start_next(now, &name, actions);
+    }
+
+    /// Ends every commit that waits but the one asked for last.
+    pub(in super::super) fn supersede_older(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let commits = app.queue.iter().filter(|waiting| waiting.plan().kind == Kind::Deploy);
+        let Some(newest) = commits.map(|waiting| waiting.number).max() else { return };
+        let stays = |waiting: &Deployment| waiting.number == newest || waiting.plan().kind != Kind::Deploy;
+        let (stay, older): (Vec<Deployment>, Vec<Deployment>) = app.queue.drain(..).partition(stays);
+        app.queue.extend(stay);
+        for superseded in older {
+            let message = format!("superseded by deployment {}", newest.0);
+            self.end_unbegun(now, &superseded, DeployStatus::Superseded, message, actions);
+        }
     }
 
     /// Begins the next deployment that waits, if none is under way.
@@ -35,7 +39,6 @@ impl World {
         let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !stopping) else { return };
         let Some(mut deployment) = app.queue.pop_front() else { return };
         deployment.previous = app.live.as_ref().map(|live| live.release.clone());
-        deployment.app_is_stopped = app.services.is_held();
         let number = deployment.number;
         let known = deployment.release.clone().and_then(|release| Some((app.commit_of(&release)?, release)));
         if let Some((commit, release)) = known {
@@ -62,10 +65,12 @@ impl World {
         if self.stopping {
             return;
         }
-        let Some(deployment) = self.apps.get_mut(name).and_then(|app| app.active.as_mut()) else { return };
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let Some(deployment) = app.active.as_mut() else { return };
         if number.is_some_and(|number| number != deployment.number) {
             return;
         }
+        deployment.app_is_stopped = app.services.is_held();
         let outputs = deployment.on(now.mono, input);
         self.perform(now, name, outputs, actions);
     }
@@ -143,19 +148,46 @@ impl World {
                     let (app, deployment) = (name.clone(), Some(number));
                     entries.push(Entry::Quarantine { app, commit, why, deployment, at: now.wall });
                 }
-                Fact::Ended(end) => entries.push(Entry::Finished {
-                    number,
-                    status: end.status,
-                    phase: end.phase,
-                    failed_phase: end.failed,
-                    message: end.message,
-                    exit: end.exit,
-                    took: Some(now.mono.saturating_sub(app.active_since)),
-                    at: now.wall,
-                }),
+                Fact::Ended(end) => {
+                    entries.push(Entry::Finished {
+                        number,
+                        status: end.status,
+                        phase: end.phase,
+                        failed_phase: end.failed,
+                        message: end.message,
+                        exit: end.exit,
+                        took: Some(now.mono.saturating_sub(app.active_since)),
+                        at: now.wall,
+                    });
+                    entries.extend(self.plan_the_retry(now, name));
+                }
             }
         }
-        self.record(entries, Pending::Machine { app: name.clone(), number }, actions);
+        let facts = entries.clone();
+        self.record(entries, Pending::Machine { app: name.clone(), number, facts }, actions);
+    }
+
+    /// An interrupted deploy that went back is tried once more. That is written down together with its end, so that
+    /// no crash can come between.
+    fn plan_the_retry(&mut self, now: Moment, name: &AppName) -> Option<Entry> {
+        let of = self.apps.get(name)?.active.as_ref().filter(|deployment| deployment.retry_after)?;
+        if self.a_newer_commit_comes(name) {
+            return None;
+        }
+        let again = self.repetition(&of.clone())?;
+        let entry = Entry::Queued(row_of(&again, now));
+        self.apps.get_mut(name)?.retry = Some(again);
+        Some(entry)
+    }
+
+    /// Whether a commit waits for its turn, or to be written down.
+    fn a_newer_commit_comes(&self, name: &AppName) -> bool {
+        let waiting = self.apps.get(name).into_iter().flat_map(|app| &app.queue);
+        let arriving = self.pending.values().flat_map(|pending| match pending {
+            Pending::Intake { deployments, .. } => &deployments[..],
+            _ => &[],
+        });
+        waiting.chain(arriving.filter(|new| new.app == *name)).any(|new| new.plan().kind == Kind::Deploy)
     }
 
     fn job(&self, name: &AppName, work: Work) -> Option<Job> {
@@ -191,7 +223,7 @@ impl World {
         }
         let release = deployment.release.clone();
         if end.status == DeployStatus::Success
-            && deployment.plan().kind != Kind::BackupOnly
+            && deployment.passed_verify
             && let Some(release) = &release
             && let Some(commit) = app.commit_of(release)
         {
@@ -210,22 +242,20 @@ impl World {
         let text = format!("{name}: deployment {} ended as {} after {span}{why}", number.0, end.status);
         actions.push(Action::Note { level, text });
         actions.push(Action::Ended { app: name.clone(), number, end, release });
-        if deployment.retry_after {
-            self.retry(now, name, &deployment, actions);
+        match self.apps.get_mut(name).and_then(|app| app.retry.take()) {
+            Some(again) => self.enqueue(now, again, actions),
+            None => self.start_next(now, name, actions),
         }
-        self.start_next(now, name, actions);
     }
 
     /// An interrupted deploy, once more: under a new number, because the old one's history is written.
-    pub(in super::super) fn retry(&mut self, now: Moment, name: &AppName, of: &Deployment, actions: &mut Vec<Action>) {
-        let Some(mut again) = self.new_deployment(name, Trigger::Retry, Kind::Deploy) else { return };
+    pub(in super::super) fn repetition(&mut self, of: &Deployment) -> Option<Deployment> {
+        let mut again = self.new_deployment(&of.app, Trigger::Retry, Kind::Deploy)?;
         again.requested = of.commit.as_ref().map(|commit| commit.to_string()).or_else(|| of.requested.clone());
         again.commit = of.commit.clone();
         again.forced = of.forced;
         again.retry_of = Some(of.number);
-        let entries = vec![Entry::Queued(row_of(&again, now))];
-        let answer = crate::control::Answer::Pong;
-        self.record(entries, Pending::Intake { deployments: vec![again], to: None, answer }, actions);
+        Some(again)
     }
 
     /// A deployment with the next number; nothing is written yet.
@@ -278,7 +308,7 @@ impl World {
 }
 
 /// The diary's row of a deployment that is new.
-pub(super) fn row_of(deployment: &Deployment, now: Moment) -> NewDeployment {
+pub(in super::super) fn row_of(deployment: &Deployment, now: Moment) -> NewDeployment {
     NewDeployment {
         number: deployment.number,
         app: deployment.app.clone(),

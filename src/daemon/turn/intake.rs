@@ -121,7 +121,7 @@ impl World {
                 actions.push(Action::Record { token: None, entries });
                 actions.push(Action::Answer { to: from, answer });
             }
-            false => self.record(entries, Pending::Intake { deployments, to: Some(from), answer }, actions),
+            false => self.record(entries, Pending::Intake { deployments, to: from, answer }, actions),
         }
     }
 
@@ -236,7 +236,7 @@ impl World {
         prepare(&mut new);
         let entries = vec![Entry::Queued(row_of(&new, now))];
         let answer = Answer::Deployment { number: new.number, status: DeployStatus::Queued };
-        self.record(entries, Pending::Intake { deployments: vec![new], to: Some(from), answer }, actions);
+        self.record(entries, Pending::Intake { deployments: vec![new], to: from, answer }, actions);
     }
 
     fn cancel_asked(&mut self, now: Moment, from: RequestId, number: DeployId, actions: &mut Vec<Action>) {

@@ -80,6 +80,31 @@ impl Host {
 }
 
 #[test]
+fn one_service_of_a_stopped_app_starts_alone_even_while_nothing_is_to_run() {
+    let (web, worker) = (ServiceName::new("web").unwrap(), ServiceName::new("worker").unwrap());
+    let mut services = Services::default();
+    services.hold(None, true);
+    assert!(services.is_held());
+    services.hold(Some(&web), false);
+    assert!(!services.is_held() && !services.holds(&web) && services.holds(&worker));
+    services.hold(Some(&web), true);
+    assert!(services.is_held());
+    services.hold(None, false);
+    assert!(!services.is_held() && !services.holds(&web) && !services.holds(&worker));
+}
+
+#[test]
+fn an_app_is_stopped_when_each_of_its_services_is() {
+    let (web, worker) = (ServiceName::new("web").unwrap(), ServiceName::new("worker").unwrap());
+    let mut services = Services::default();
+    services.run(target(1, &[service("web", Handover::Restart, 1, &[]), service("worker", Handover::Restart, 1, &[])]));
+    services.hold(Some(&web), true);
+    assert!(!services.is_held());
+    services.hold(Some(&worker), true);
+    assert!(services.is_held());
+}
+
+#[test]
 fn services_start_in_order_and_stop_in_reverse() {
     let all = [
         service("web", Handover::Restart, 1, &["db"]),

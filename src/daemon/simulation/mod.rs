@@ -1,0 +1,213 @@
+//! The daemon's pure core in a simulated world: a seeded, deterministic run of deploy, supervise and the diary.
+//!
+//! A [`Simulation`] carries out what `World::turn` asks for in virtual time - on a disk, with processes, workers, probes
+//! and a diary that all answer late, fail, or are cut off between any two actions - while people, forges and the
+//! machine do their worst. After every step it is held to the promises in `invariants`; at the end the host turns well
+//! behaved and everything must come to rest. A run that breaks a promise is run again and told line by line.
+//!
+//! ```text
+//! random     chance that can be repeated
+//! scenario   apps, commits with hidden faults, what comes from outside
+//! host       time, processes, probes, the daemon's start and end
+//! work       what workers do to the disk
+//! journal    the diary, written late
+//! invariants what must never be untrue
+//! rest       what must be true when nothing is left to do
+//! trace      a run in words
+//! ```
+//! `PINTLE_SEED` runs one seed, `PINTLE_SEEDS` so many, `PINTLE_STEPS` each so far.
+
+mod host;
+mod invariants;
+mod journal;
+mod random;
+mod rest;
+mod scenario;
+mod trace;
+mod work;
+
+use host::{Due, Process};
+use journal::Journal;
+use random::Random;
+use scenario::Branch;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use trace::Trace;
+use work::{Busy, Disk};
+
+use super::world::World;
+use crate::base::{AppName, DeployId, InstanceId, Moment, WallTime};
+use crate::config::Config;
+use crate::control::Delivery;
+
+/// One run.
+struct Simulation {
+    random: Random,
+    now: Moment,
+    config: Config,
+    branches: BTreeMap<AppName, Branch>,
+    /// `None` while no daemon runs.
+    world: Option<World>,
+    /// When somebody starts it again.
+    starts_at: Duration,
+    schedule: BTreeMap<(Duration, u64), Due>,
+    scheduled: u64,
+    journal: Journal,
+    disks: BTreeMap<AppName, Disk>,
+    processes: BTreeMap<InstanceId, Process>,
+    works: BTreeMap<DeployId, Busy>,
+    backups_made: u64,
+    deliveries_made: u64,
+    requests_made: u64,
+    /// SIGTERMs since the daemon's start.
+    stops_asked: u32,
+    past_deliveries: Vec<Delivery>,
+    /// The host behaves well and nothing comes from outside.
+    calm: bool,
+    turns: u64,
+    turns_at_this_instant: u32,
+    promises: invariants::Promises,
+    broken: Option<String>,
+    trace: Trace,
+}
+
+/// So long may everything take to come to rest, once the host behaves well.
+const PATIENCE: Duration = Duration::from_secs(3 * 3600);
+
+impl Simulation {
+    fn new(seed: u64, trace: Trace) -> Simulation {
+        let mut random = Random::new(seed);
+        let config = scenario::config(&mut random);
+        let mut branches: BTreeMap<AppName, Branch> = BTreeMap::new();
+        for name in config.apps.keys() {
+            branches.entry(name.clone()).or_default().grow(&mut random);
+        }
+        Simulation {
+            now: Moment { mono: Duration::from_secs(100), wall: WallTime(1_761_336_000_000) },
+            disks: config.apps.keys().map(|name| (name.clone(), Disk::default())).collect(),
+            random,
+            config,
+            branches,
+            world: None,
+            starts_at: Duration::from_secs(100),
+            schedule: BTreeMap::new(),
+            scheduled: 0,
+            journal: Journal::default(),
+            processes: BTreeMap::new(),
+            works: BTreeMap::new(),
+            backups_made: 0,
+            deliveries_made: 0,
+            requests_made: 0,
+            stops_asked: 0,
+            past_deliveries: vec![],
+            calm: false,
+            turns: 0,
+            turns_at_this_instant: 0,
+            promises: Default::default(),
+            broken: None,
+            trace,
+        }
+    }
+
+    /// `steps` steps, then peace. Says which promise was broken.
+    fn run(&mut self, steps: u64) -> Option<String> {
+        for step in 0..steps {
+            if self.broken.is_some() {
+                break;
+            }
+            // Now and then all is quiet for a while: then everything must be as it should.
+            match step % 500 == 499 {
+                true => self.come_to_rest(),
+                false => self.step(),
+            }
+        }
+        if self.broken.is_none() {
+            self.come_to_rest();
+        }
+        self.broken.take()
+    }
+
+    /// The host behaves well until nothing is left to do.
+    fn come_to_rest(&mut self) {
+        self.trace.note(self.now, || "-- from here on the host behaves well".into());
+        self.calm = true;
+        self.journal.full = false;
+        let until = self.now.mono + PATIENCE;
+        while self.broken.is_none() && !self.is_at_rest() {
+            if self.now.mono > until {
+                let why = self.what_is_left();
+                self.promises_broken(|| format!("everything settles once the host behaves well: {why}"));
+            }
+            self.step();
+        }
+        if self.broken.is_none() {
+            self.flush_the_journal();
+            self.check_at_rest();
+            self.check_idling();
+        }
+        self.calm = false;
+        self.trace.note(self.now, || "-- from here on anything goes".into());
+    }
+}
+
+/// A number given by whoever runs the tests.
+fn given(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// Runs one seed; a broken promise, or a panic, is told with the steps that led to it.
+fn hold(seed: u64, steps: u64) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| Simulation::new(seed, Trace::off()).run(steps)));
+    if matches!(outcome, Ok(None)) {
+        return;
+    }
+    let trace = Trace::on();
+    let told = trace.clone();
+    let again = catch_unwind(AssertUnwindSafe(|| Simulation::new(seed, trace).run(steps)));
+    let broken = match again {
+        Ok(broken) => broken.unwrap_or_else(|| "it broke once and not again: the core is not deterministic".into()),
+        Err(_) => "the core panicked (see above)".into(),
+    };
+    panic!("\n{}\nbroken: {broken}\nagain: PINTLE_SEED={seed} PINTLE_STEPS={steps} cargo test simulation", told.text());
+}
+
+fn hold_many(seeds: u64, steps: u64) {
+    let steps = given("PINTLE_STEPS").unwrap_or(steps);
+    if let Some(seed) = given("PINTLE_SEED") {
+        return hold(seed, steps);
+    }
+    for seed in 0..given("PINTLE_SEEDS").unwrap_or(seeds) {
+        hold(seed, steps);
+    }
+}
+
+#[test]
+fn whatever_happens_the_promises_hold() {
+    hold_many(300, 1_000);
+}
+
+#[test]
+#[ignore = "takes minutes: for the nightly run"]
+fn whatever_happens_for_a_million_steps_the_promises_hold() {
+    hold_many(1_000, 2_500);
+}
+
+/// Which promises break, and how often: for work on the core.
+#[test]
+#[ignore = "tells, and checks nothing"]
+fn survey() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut found: BTreeMap<String, (u32, u64)> = BTreeMap::new();
+    let steps = given("PINTLE_STEPS").unwrap_or(1000);
+    for seed in 0..given("PINTLE_SEEDS").unwrap_or(300) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| Simulation::new(seed, Trace::off()).run(steps)));
+        let broken = outcome.unwrap_or_else(|_| Some("panic".into()));
+        let Some(broken) = broken else { continue };
+        let kind: String = broken.chars().filter(|c| !c.is_ascii_digit()).take(110).collect();
+        found.entry(kind).or_insert((0, seed)).0 += 1;
+    }
+    let mut lines: Vec<_> = found.into_iter().map(|(kind, (count, seed))| (count, seed, kind)).collect();
+    lines.sort();
+    lines.iter().for_each(|(count, seed, kind)| println!("{count:5} first {seed:5}  {kind}"));
+}
