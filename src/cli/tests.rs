@@ -32,8 +32,6 @@ fn names_may_be_left_out_where_one_app_is_configured() {
         service: service.map(|name| name.parse().unwrap()),
     };
     let forgive = |app: &str| Request::Forgive { app: app.parse().unwrap(), commit: "4f2a1c9".into() };
-    let restore =
-        |app: &str| Request::BackupRestore { app: app.parse().unwrap(), id: "20251024_200000-000042".parse().unwrap() };
     let one: &[&str] = &["shop"];
     let two: &[&str] = &["mail", "shop"];
     let table: Vec<(&[&str], &str, Request)> = vec![
@@ -46,8 +44,6 @@ fn names_may_be_left_out_where_one_app_is_configured() {
         (two, "start mail web", start("mail", Some("web"))),
         (one, "forgive 4F2A1C9", forgive("shop")),
         (two, "forgive mail 4f2a1c9", forgive("mail")),
-        (one, "backup restore 20251024_200000-000042 --yes", restore("shop")),
-        (two, "backup restore mail 20251024_200000-000042 -y", restore("mail")),
         (two, "approve 7", Request::Approve { number: DeployId(7) }),
         (two, "cancel 000007", Request::Cancel { number: DeployId(7) }),
         (two, "cancel #7", Request::Cancel { number: DeployId(7) }),
@@ -246,9 +242,13 @@ fn a_restore_asks_before_it_overwrites() {
         assert_eq!(ran.exit, 1, "{ran:?}");
         assert!(ran.err.contains("Overwrite the data of shop") && ran.err.contains("nothing was changed"), "{ran:?}");
     }
-    let daemon = scratch.daemon(vec![vec![done()]]);
-    assert_eq!(scratch.pintle_asking(&restore, "Yes\n").exit, 0);
-    assert_eq!(daemon.asked().len(), 1);
+    let refused = Answer::Error { exit: 3, message: "nothing is live".into() };
+    for (words, app) in [(&restore[..], "shop"), (&["backup", "restore", "shop", restore[2]], "shop")] {
+        let daemon = scratch.daemon(vec![vec![refused.clone().into()]]);
+        assert_eq!(scratch.pintle_asking(words, "Yes\n").exit, 3);
+        let id = restore[2].parse().unwrap();
+        assert_eq!(daemon.asked(), [Request::BackupRestore { app: app.parse().unwrap(), id }]);
+    }
 }
 
 #[test]

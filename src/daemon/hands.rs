@@ -17,6 +17,7 @@ use crate::os::command::Spec;
 use crate::os::group;
 use crate::os::instances::Record;
 use crate::os::logfile::LogTarget;
+use crate::os::memory;
 use crate::os::scribe::{self, Scribe};
 use crate::os::sockets;
 use crate::os::spawn::{self, Child, Start};
@@ -116,6 +117,7 @@ impl Hands {
             Action::PhaseBegins { number, phase } => self.hub().phase(number, phase),
             Action::Ended { number, end, release, .. } => {
                 self.cancels.remove(&number);
+                memory::rest();
                 let (status, exit, phase, message) = (end.status, end.exit, end.phase, end.message);
                 self.hub().end(number, &Followed::End { number, status, exit, phase, release, message });
             }

@@ -91,6 +91,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     turning.begin(actions);
     log::info!("ready after {} ms", Moment::now().mono.saturating_sub(began.mono).as_millis());
     systemd::ready();
+    memory::rest();
     turning.turn_until_told()?;
     turning.leave_nothing_behind();
     Ok(())

@@ -187,7 +187,7 @@ impl Simulation {
             Action::Answer { to, answer } => self.check_answer(to, answer),
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),
             Action::Reload { .. } | Action::Exit => {}
-            Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
+            Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
         }
     }
 

@@ -268,7 +268,7 @@ fn time_that_is_up_counts_once_while_what_was_made_is_cleared_away() {
     let outputs = it.on(now, Input::Worked(Worked::Cancelled));
     assert!(outputs.contains(&Output::Work(Work::Discard)), "{outputs:?}");
     assert_eq!(it.on(now, Input::Tick), [], "a tick of somebody else changes nothing");
-    assert_eq!(it.deadline(), None);
+    assert_eq!(it.deadline(), Some(now + Duration::from_secs(300)), "clearing away has a deadline of its own");
     let outputs = it.on(now, Input::Worked(Worked::Done(vec![])));
     let [Output::Record(facts)] = &outputs[..] else { panic!("{outputs:?}") };
     assert!(matches!(&facts[..], [Fact::Ended(End { status: DeployStatus::Failed, .. })]), "{facts:?}");
