@@ -9,6 +9,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What a killed holder was about to start is executed within this.
+const LAST_CHILD: Duration = Duration::from_secs(1);
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -30,22 +34,39 @@ impl StateLock {
             .map_err(|error| because("open", &path, &error))?;
         let mut holder = String::new();
         let _ = (&file).take(32).read_to_string(&mut holder);
-        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let holder = holder.trim().parse::<u32>().ok();
+        let mut file = match lock(file, holder) {
             Ok(file) => file,
-            Err((_, Errno::EWOULDBLOCK)) => {
-                let who = holder
-                    .trim()
-                    .parse::<u32>()
-                    .map_or("another pintle".into(), |pid| format!("another pintle (pid {pid})"));
+            Err(Errno::EWOULDBLOCK) => {
+                let who = holder.map_or("another pintle".into(), |pid| format!("another pintle (pid {pid})"));
                 let what = format!("{who} already works on {}; stop it first", state_dir.display());
                 return Err(io::Error::new(io::ErrorKind::ResourceBusy, what));
             }
-            Err((_, errno)) => return Err(because("lock", &path, &errno.into())),
+            Err(errno) => return Err(because("lock", &path, &errno.into())),
         };
         // Best effort, as on a full disk: the lock is held all the same.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
         Ok(StateLock { _file: file })
     }
+}
+
+/// A holder that was killed while it started a program leaves the lock to that child until the program is executed:
+/// so one whose pid is gone is waited for, one that lives is not.
+fn lock(mut file: File, holder: Option<u32>) -> Result<Flock<File>, Errno> {
+    let until = Instant::now() + LAST_CHILD;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((back, Errno::EWOULDBLOCK)) if !holder.is_some_and(is_there) && Instant::now() < until => {
+                file = back;
+                std::thread::sleep(LAST_CHILD / 100);
+            }
+            outcome => return outcome.map_err(|(_, errno)| errno),
+        }
+    }
+}
+
+fn is_there(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 #[cfg(test)]
@@ -65,6 +86,12 @@ mod tests {
         drop(StateLock::take(&dir).unwrap());
         std::fs::write(dir.join(".lock"), "123456789").unwrap();
         drop(StateLock::take(&dir).unwrap());
+        // Held by somebody whom the file does not name: the child of a holder that is gone.
+        let orphan = StateLock::take(&dir).unwrap();
+        std::fs::write(dir.join(".lock"), "4194305").unwrap();
+        let letting_go = std::thread::spawn(move || drop(orphan));
+        drop(StateLock::take(&dir).unwrap());
+        letting_go.join().unwrap();
         assert_eq!(std::fs::read_to_string(dir.join(".lock")).unwrap(), std::process::id().to_string());
         std::fs::remove_dir_all(&dir).unwrap();
         let error = StateLock::take(&dir).unwrap_err().to_string();
