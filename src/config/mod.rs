@@ -1,9 +1,44 @@
 //! What the files in the configuration directory mean, typed and checked.
 //!
-//! `read` takes TOML tables apart key by key and collects every problem; `host` and `app` turn them into the types
-//! below; `secret` and `text` resolve what a file may only point at. A [`Config`] that exists is one the daemon can
-//! run: cycles, clashing ports, literal secrets and unknown keys were refused on the way. Line: nothing here starts,
-//! deploys or listens; whether a path or a user exists is asked only where the check says so.
+//! `files` reads the texts once; `read` takes their TOML apart key by key, `sheet` collects every problem; `host`
+//! and `app` (with a reader per table) turn them into the types below; `secret` and `text` resolve what a file may
+//! only point at; `load` joins all of it. `frozen` keeps an application's definition beside a release, `accept` the
+//! last good files beside the state; `template` writes the first files, `show` what was understood. A [`Config`] that
+//! exists is one the daemon can run: cycles, clashing ports, literal secrets and unknown keys were refused on the way.
+//! Line: nothing here starts, deploys or listens; whether a path or a user exists is asked only where the check says so.
+
+mod accept;
+mod app;
+mod backup;
+mod files;
+mod frozen;
+mod host;
+mod load;
+mod probe;
+mod problem;
+mod read;
+#[cfg(test)]
+mod scratch;
+mod secret;
+mod service;
+mod sheet;
+mod show;
+mod source;
+mod step;
+mod template;
+mod text;
+mod trigger;
+mod units;
+mod write;
+
+pub use accept::{ACCEPTED, accept, is_accepted};
+pub use files::Files;
+pub use frozen::{freeze, thaw};
+pub use load::{Environment, Loaded, LookUp, Paths};
+pub use problem::{Notice, Problem};
+pub use show::{show_json, show_text};
+pub use template::{app_template, host_template};
+pub use text::{BadLine, parse_env_file};
 
 use crate::base::{AppName, Bytes, ServiceName};
 use std::collections::BTreeMap;

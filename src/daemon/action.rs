@@ -82,6 +82,11 @@ pub enum Action {
         to: RequestId,
         answer: Answer,
     },
+    /// A deployment begins (or goes on after a restart): its log is opened.
+    Opened {
+        app: AppName,
+        number: DeployId,
+    },
     /// A line for a deployment's log and its followers.
     Say {
         number: DeployId,

@@ -156,6 +156,7 @@ impl World {
                 let app = self.apps.get_mut(&name)?;
                 app.active = Some(again);
                 app.active_since = now.mono;
+                actions.push(Action::Opened { app: name.clone(), number: row.number });
                 self.perform(now, &name, outputs, actions);
                 Some(name)
             }
@@ -229,6 +230,11 @@ impl AppWorld {
             self.hold_what_was_stopped(known);
         }
         self.live = found.current.map(|release| Live { commit: self.commit_of(&release), release });
+        let forgotten = known.is_none_or(|known| known.releases.is_empty());
+        if let Some(Live { release, commit: Some(commit) }) = self.live.clone().filter(|_| forgotten) {
+            // The diary was lost: what runs is the one release that is known to be worth going back to.
+            self.good.push((release, commit));
+        }
     }
 }
 

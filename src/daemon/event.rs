@@ -4,6 +4,7 @@ use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName};
 use crate::config::{App, Config};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
+use crate::store::Entry;
 use std::sync::Arc;
 
 /// A request that waits for its answer; made by the hands, handed back in `Action::Answer`.
@@ -54,6 +55,10 @@ pub enum Event {
         app: AppName,
         number: DeployId,
         worked: Worked,
+    },
+    /// Facts for the diary that change nothing for the loop (a backup was made, pruned, proved).
+    Happened {
+        entries: Vec<Entry>,
     },
     /// A step of a deployment ended.
     Stepped {

@@ -12,7 +12,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What one deployment may write; more is counted and said.
 const LOG_MAX: u64 = 64 << 20;
@@ -26,6 +27,7 @@ const LINE_MAX: usize = 16 << 10;
 pub struct Hub {
     state_dir: PathBuf,
     desks: Arc<Mutex<BTreeMap<DeployId, Desk>>>,
+    news: Arc<(Mutex<u64>, Condvar)>,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,24 @@ pub fn log_path(state_dir: &Path, app: &AppName, number: DeployId) -> PathBuf {
 impl Hub {
     /// A hub that keeps its files under `state_dir`.
     pub fn new(state_dir: &Path) -> Hub {
-        Hub { state_dir: state_dir.to_path_buf(), desks: Arc::default() }
+        Hub { state_dir: state_dir.to_path_buf(), desks: Arc::default(), news: Arc::default() }
+    }
+
+    /// How many deployments have begun or ended; ask before looking, then wait for more.
+    pub fn news(&self) -> u64 {
+        *self.news.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is more news than `seen`, or `patience` is over.
+    pub fn wait_for_news(&self, seen: u64, patience: Duration) {
+        let news = self.news.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whether it was news or time: the caller looks again.
+        drop(self.news.1.wait_timeout_while(news, patience, |news| *news == seen));
+    }
+
+    fn tell_news(&self) {
+        *self.news.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.news.1.notify_all();
     }
 
     /// Opens the log of a deployment that begins (or goes on after a restart of the daemon). Without room on the disk
@@ -77,6 +96,7 @@ impl Hub {
         let written = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
         let desk = Desk { path, file, written, unfinished_line: vec![], phase: None, followers: vec![] };
         self.desks().entry(number).or_insert(desk);
+        self.tell_news();
     }
 
     /// One line.
@@ -123,6 +143,7 @@ impl Hub {
             }
             desk.tell(end);
         }
+        self.tell_news();
     }
 
     /// Joins the followers of a deployment under way.

@@ -7,12 +7,16 @@
 
 pub mod action;
 pub mod boot;
+pub mod doors;
 pub mod event;
+pub mod hands;
 pub mod hub;
 pub mod journal;
 pub mod post;
 pub mod report;
+pub mod run;
 #[cfg(test)]
 mod simulation;
 pub mod turn;
+pub mod work;
 pub mod world;

@@ -40,6 +40,19 @@ impl World {
         PublicStatus { apps: apps.collect() }
     }
 
+    /// One line for `systemctl status`.
+    pub fn summary(&self) -> String {
+        let word = |app: &AppWorld| match &app.live {
+            Some(live) => format!("{}: {} ({})", app.config.name, state_of(app), live.release),
+            None => format!("{}: nothing deployed", app.config.name),
+        };
+        let apps: Vec<String> = self.apps.values().map(word).collect();
+        match apps.is_empty() {
+            true => "no app is configured".into(),
+            false => apps.join(", "),
+        }
+    }
+
     fn listener_view(&self) -> ListenerView {
         let Some(listener) = &self.listener else {
             return ListenerView { pid: None, address: None, state: ListenerState::Off };

@@ -40,6 +40,7 @@ impl World {
                     }
                 }
             }
+            Event::Happened { entries } => actions.push(Action::Record { token: None, entries }),
             Event::Stepped { number, step } => {
                 let entries = vec![Entry::Step { number, step, at: now.wall }];
                 actions.push(Action::Record { token: None, entries });

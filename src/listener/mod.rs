@@ -23,7 +23,6 @@ use routes::Routes;
 use serde::{Deserialize, Serialize};
 use server::Socket;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// What the daemon writes to the listener's stdin, as one JSON document followed by end of file. Secrets travel here
 /// and nowhere else: not in the arguments, not in the environment.
@@ -47,14 +46,17 @@ struct Failure {
 
 /// Answers requests until the process is ended. Returns only when it cannot: 64 when it was not started by the daemon,
 /// 1 when the socket or the setup is of no use.
-pub fn run() -> ExitCode {
+pub fn run() -> u8 {
     let Failure { exit, message } = listen();
     eprintln!("pintle listen: {message}");
-    ExitCode::from(exit)
+    exit
 }
 
 fn listen() -> Failure {
     give_large_bodies_back();
+    // Executed by way of /proc/self/exe, it would be called "exe".
+    // SAFETY: the name is a string ended by NUL, of at most 16 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"pintle-listen".as_ptr()) };
     let inherited = inherit::socket().and_then(|socket| Ok((socket, inherit::setup()?)));
     match inherited {
         Ok((socket, setup)) => serve(socket, setup),

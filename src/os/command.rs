@@ -1,4 +1,7 @@
 //! Runs one command to its end: with a deadline, a cancel flag, its own process group, its output as it comes.
+//!
+//! One poll over the leader's pidfd, the output pipe and the cancel flag; nothing wakes up while nothing happens. Line:
+//! what an ending means for a deploy is decided elsewhere.
 
 use crate::base::Span;
 use crate::os::cancel::Cancel;
@@ -51,6 +54,9 @@ pub enum Ending {
 /// (stdout and stderr, in order) goes to `output` as it comes. Fails only when the command could not be started: the
 /// error says which program, in which directory, and why.
 pub fn run(spec: &Spec, timeout: Duration, cancel: &Cancel, output: &mut dyn FnMut(&[u8])) -> io::Result<Ending> {
+    if cancel.is_cancelled() {
+        return Ok(Ending::Cancelled);
+    }
     let deadline = Instant::now().checked_add(timeout);
     let (running, mut pipe) = Running::begin(spec)?;
     let mut phase = Phase::Running;
@@ -162,6 +168,7 @@ impl Running {
     /// Leaves a process that does not die to whoever collects orphans.
     fn abandon(mut self) {
         self.reaped = true;
+        reap::abandon(self.child.pid);
     }
 }
 

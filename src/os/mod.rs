@@ -3,12 +3,27 @@
 //! Each file is one kind of hand. Hands carry out and report; they never decide. Their errors carry what was tried,
 //! on which path, why it failed and - where there is one - what to do.
 
+pub mod backup;
 pub mod cancel;
 pub mod command;
 pub mod files;
+pub mod git;
 pub mod group;
+pub mod host;
+pub mod instances;
+pub mod lock;
+pub mod logfile;
+pub mod memory;
 pub mod poll;
+pub mod probe;
+pub mod process;
 pub mod program;
 pub mod reap;
+pub mod releases;
+pub mod scribe;
+pub mod signals;
+pub mod sockets;
 pub mod spawn;
+pub mod systemd;
+pub mod tail;
 pub mod users;

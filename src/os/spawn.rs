@@ -7,6 +7,7 @@
 
 mod child;
 
+use crate::os::process::{pidfd_open, start_time};
 use crate::os::users::{self, User};
 use crate::os::{group, program, reap};
 use child::{Failed, Identity, Plan, Step};
@@ -92,22 +93,6 @@ pub fn start(what: &Start<'_>) -> io::Result<Child> {
         .map_err(|error| io::Error::new(error.kind(), format!("start {program} in {}: {error}", what.cwd.display())))
 }
 
-/// When the process `pid` was started, in clock ticks since boot. None of that number is `NotFound`.
-pub fn start_time(pid: u32) -> io::Result<u64> {
-    group::Process::read(pid).map(|process| process.start_time).ok_or(io::ErrorKind::NotFound.into())
-}
-
-/// A descriptor for a process that is running (or a zombie): readable once it has ended.
-pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: no memory is passed; a non-negative answer is a new descriptor that nobody else owns.
-    unsafe {
-        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
-            fd if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd as i32)),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-}
-
 fn prepare_and_launch(what: &Start<'_>, program: &str) -> io::Result<Child> {
     let path = what.env.iter().rfind(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
     let programs = program::candidates(program, path)?;
@@ -157,12 +142,14 @@ fn launch(plan: &mut Plan<'_>) -> io::Result<u32> {
     // it has reset their handlers.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the stack and the plan outlive the child's use of them, because CLONE_VFORK suspends this thread until it
-    // has called execve or _exit; `child::main` makes system calls only and does not unwind.
-    let pid = unsafe { libc::clone(child::main, stack.top(), flags, (&raw mut *plan).cast()) };
-    let error = io::Error::last_os_error();
+    let pid = reap::register(|| {
+        // SAFETY: the stack and the plan outlive the child's use of them, because CLONE_VFORK suspends this thread until
+        // it has called execve or _exit; `child::main` makes system calls only and does not unwind.
+        let pid = unsafe { libc::clone(child::main, stack.top(), flags, (&raw mut *plan).cast()) };
+        u32::try_from(pid).map_err(|_| io::Error::last_os_error())
+    });
     let _ = before.thread_set_mask();
-    u32::try_from(pid).map_err(|_| error)
+    pid
 }
 
 fn identify(pid: u32) -> io::Result<Child> {
@@ -225,3 +212,6 @@ fn explain(failed: &Failed, what: &Start<'_>, program: &str, path: Option<&str>)
     };
     io::Error::new(kernel.kind(), why)
 }
+
+#[cfg(test)]
+mod tests;

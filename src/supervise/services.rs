@@ -7,7 +7,7 @@
 
 use super::instance::{Deed, Input, Instance, Policy, State, Wanted};
 use crate::base::{InstanceId, ReleaseName, ServiceName};
-use crate::config::{Handover, Service};
+use crate::config::{Handover, Ready, Service};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,8 @@ impl Slot {
     fn new(service: &Arc<Service>, release: &ReleaseName, round: u64, index: u32) -> Slot {
         let policy = Policy {
             restart: service.restart,
-            ready: service.ready,
+            // Nobody tells of readiness yet (check-config says so): an instance that waited for it would never be up.
+            ready: Ready::Exec,
             stop_timeout: service.stop_timeout,
             seed: round.wrapping_mul(31).wrapping_add(u64::from(index)),
         };

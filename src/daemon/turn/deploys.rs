@@ -53,6 +53,7 @@ impl World {
         }
         app.active = Some(deployment);
         app.active_since = now.mono;
+        actions.push(Action::Opened { app: name.clone(), number });
         self.drive(now, name, Some(number), Input::Start, actions);
     }
 

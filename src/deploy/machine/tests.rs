@@ -273,3 +273,22 @@ fn backups_and_rollbacks_are_deployments_with_fewer_phases() {
     assert_eq!(run.end.status, DeployStatus::Success);
     assert!(run.outputs.contains(&Output::Run(old_release())));
 }
+
+#[test]
+fn time_that_is_up_counts_once_while_what_was_made_is_cleared_away() {
+    let mut it = deployment(Kind::Deploy);
+    let mut now = NOW;
+    it.on(now, Input::Start);
+    it.on(now, Input::Recorded(Ok(())));
+    it.on(now, Input::Worked(Worked::Done(vec![])));
+    it.on(now, Input::Recorded(Ok(())));
+    now += Duration::from_secs(301);
+    assert_eq!(it.on(now, Input::Tick), [Output::CancelWork]);
+    let outputs = it.on(now, Input::Worked(Worked::Cancelled));
+    assert!(outputs.contains(&Output::Work(Work::Discard)), "{outputs:?}");
+    assert_eq!(it.on(now, Input::Tick), [], "a tick of somebody else changes nothing");
+    assert_eq!(it.deadline(), None);
+    let outputs = it.on(now, Input::Worked(Worked::Done(vec![])));
+    let [Output::Record(facts)] = &outputs[..] else { panic!("{outputs:?}") };
+    assert!(matches!(&facts[..], [Fact::Ended(End { status: DeployStatus::Failed, .. })]), "{facts:?}");
+}

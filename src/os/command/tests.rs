@@ -1,7 +1,7 @@
 //! Real commands: what they see, what they leave behind, and how they are ended.
 
 use super::*;
-use crate::os::group::Process;
+use crate::os::process::Process;
 use std::path::Path;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -109,8 +109,8 @@ fn a_cancel_ends_it() {
     });
     assert_eq!(ending.unwrap(), Ending::Cancelled);
     assert!(!is_running(&String::from_utf8(said).unwrap()));
-    let (ending, _) = run_for(&shell("exit 0"), LONG);
-    assert_eq!(ending.unwrap(), Ending::Exited(0), "the next one has a flag of its own");
+    let ending = run(&shell("exit 0"), LONG, &cancel, &mut |_| {});
+    assert_eq!(ending.unwrap(), Ending::Cancelled, "the next one is not even started");
 }
 
 #[test]
@@ -118,8 +118,7 @@ fn background_processes_neither_outlive_it_nor_hold_it_up() {
     let begun = Instant::now();
     let pid = said(&shell("trap '' TERM; sleep 60 & echo $!"));
     assert!(!is_running(&pid), "one of the group is killed");
-    let pid =
-        said(&shell("setsid sh -c 'echo $$; exec sleep 60' & while ! [ -e /proc/$!/stat ]; do :; done; sleep 0.2"));
+    let pid = said(&shell("pid=$(setsid --fork sh -c 'echo $$; exec sleep 60 >&2'); echo $pid"));
     assert!(begun.elapsed() < Duration::from_secs(20), "one in a session of its own holds the pipe, but not us");
     group::signal(pid.trim().parse().unwrap(), libc::SIGKILL).unwrap();
 }
@@ -143,6 +142,7 @@ fn another_user_is_root_s_to_choose() {
         let (ending, _) = run_for(&spec, LONG);
         assert_eq!(ending.unwrap(), Ending::Exited(0), "our own threads are still root");
     } else {
+        let spec = Spec { user: Some(users::lookup("root").unwrap()), ..spec };
         let error = run_for(&spec, LONG).0.unwrap_err().to_string();
         assert!(error.contains("only root"), "{error}");
     }

@@ -94,7 +94,7 @@ impl Stack {
     pub(super) fn new() -> Stack {
         Stack(vec![0; (64 << 10) / size_of::<u128>()])
     }
-    /// Its upper end; it grows down. Aligned to 16 as every platform's calling convention asks.
+    /// Its upper end, as it grows down; aligned like a `u128`, which is what calling conventions ask of a stack.
     pub(super) fn top(&mut self) -> *mut c_void {
         self.0.as_mut_ptr_range().end.cast()
     }

@@ -1,0 +1,142 @@
+//! `status`: what runs now, on one page.
+
+use super::args::AppArgs;
+use super::context::{Context, SOON, unexpected};
+use super::failure::Failure;
+use super::place;
+use super::style::{Cell, Style, Table, Tone, Toned};
+use crate::base::{Bytes, DeployId, Span};
+use crate::control::{
+    Answer, AppState, AppView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, Request, ServiceView,
+    StatusReport,
+};
+use std::time::Duration;
+
+/// `pintle status`.
+pub fn run(args: &AppArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
+    let app = place::app_or_all(cx, args.app.as_deref())?;
+    match cx.ask(&Request::Status { app }, SOON)? {
+        Answer::Status(report) => {
+            cx.answer(&report, |style| text(&report, style))?;
+            Ok(0)
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+fn text(report: &StatusReport, style: &Style) -> String {
+    let daemon = &report.daemon;
+    let mut text = format!(
+        "pintle {} up {} (pid {}), {}\n{}\n",
+        daemon.version,
+        seconds(daemon.uptime_seconds),
+        daemon.pid,
+        listener(&report.listener, style),
+        host(&report.host)
+    );
+    for notice in &report.notices {
+        text += &format!("{} {notice}\n", style.paint(Tone::Bad, "!"));
+    }
+    for app in &report.apps {
+        text += &format!("\n{}", app_text(app, style));
+    }
+    if report.apps.is_empty() {
+        text += "\nno app is configured; `pintle init` writes a first configuration\n";
+    }
+    text
+}
+
+fn listener(listener: &ListenerView, style: &Style) -> String {
+    let at = listener.address.as_deref().map(|address| format!(" on {address}")).unwrap_or_default();
+    let pid = listener.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    match listener.state {
+        ListenerState::Off => "no webhook listener".into(),
+        ListenerState::Up => format!("webhook listener {}{at}{pid}", style.paint(Tone::Good, "up")),
+        ListenerState::Down => format!("webhook listener {}{at}{pid}", style.paint(Tone::Bad, "down")),
+    }
+}
+
+fn host(host: &HostView) -> String {
+    let disk = match (host.disk_free_bytes, host.disk_total_bytes) {
+        (Some(free), Some(total)) => format!(", disk {} free of {}", Bytes(free), Bytes(total)),
+        _ => String::new(),
+    };
+    format!("{} up {}{disk}", host.hostname, seconds(host.uptime_seconds))
+}
+
+fn app_text(app: &AppView, style: &Style) -> String {
+    let mut text = format!(
+        "{}: {}",
+        style.paint(Tone::Strong, app.app.as_str()),
+        style.paint(app.state.tone(), app.state.as_str())
+    );
+    match &app.release {
+        Some(release) => text += &format!(", {release}"),
+        None => text += ", no release yet",
+    }
+    if let Some(number) = app.deploying {
+        text += &format!(", deployment {number} under way");
+    }
+    if !app.waiting.is_empty() {
+        let waiting: Vec<String> = app.waiting.iter().map(DeployId::to_string).collect();
+        text += &format!(", waiting: {}", waiting.join(", "));
+    }
+    text.push('\n');
+    if !app.services.is_empty() {
+        text += &services(&app.services, style);
+    }
+    for probe in &app.probes {
+        text += &probe_text(probe, app.state, style);
+    }
+    text
+}
+
+fn services(services: &[ServiceView], style: &Style) -> String {
+    let mut table = Table::new(2, &["SERVICE", "STATE", ">PID", ">UPTIME", ">RESTARTS", ">MEMORY", "LAST EXIT"]);
+    for service in services {
+        let name = |row: usize| if row == 0 { service.service.as_str() } else { "" };
+        for (row, instance) in service.instances.iter().enumerate() {
+            table.row(instance_row(name(row), instance));
+        }
+        if service.instances.is_empty() {
+            let mut cells = vec![name(0).into(), Cell::toned(service.state, service.state.tone())];
+            cells.extend((0..5).map(|_| Cell::or_dash(None::<u8>)));
+            table.row(cells);
+        }
+    }
+    table.text(style)
+}
+
+fn instance_row(name: &str, instance: &InstanceView) -> Vec<Cell> {
+    vec![
+        name.into(),
+        Cell::toned(instance.state, instance.state.tone()),
+        Cell::or_dash(instance.pid),
+        Cell::or_dash(instance.uptime_seconds.map(seconds)),
+        instance.restarts.into(),
+        Cell::or_dash(instance.memory_bytes.map(Bytes)),
+        Cell::or_dash(instance.last_exit.as_deref()),
+    ]
+}
+
+fn probe_text(probe: &ProbeView, app: AppState, style: &Style) -> String {
+    let verdict = match probe.healthy {
+        None if app == AppState::Stopped => return String::new(),
+        None => style.paint(Tone::Faint, "not looked yet"),
+        Some(true) => style.paint(Tone::Good, "ok"),
+        Some(false) => style.paint(Tone::Bad, "failing"),
+    };
+    let message = match (probe.healthy, &probe.message) {
+        (Some(false), Some(message)) => format!(": {}", super::history::one_line(message)),
+        _ => String::new(),
+    };
+    format!("  probe {} {verdict}{message}\n", probe.name)
+}
+
+fn seconds(seconds: u64) -> String {
+    Span(Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+#[path = "status/tests.rs"]
+mod tests;

@@ -1,0 +1,89 @@
+//! The exact text of `status`, from hand-made reports.
+
+use super::*;
+use crate::control::{DaemonView, RunState};
+
+fn instance(pid: Option<u32>, state: RunState, last_exit: Option<&str>) -> InstanceView {
+    InstanceView {
+        pid,
+        state,
+        uptime_seconds: pid.map(|_| 7800),
+        restarts: u64::from(last_exit.is_some()) * 12,
+        memory_bytes: pid.map(|_| 50_541_363),
+        last_exit: last_exit.map(str::to_owned),
+        release: "000042-4f2a1c9".parse().unwrap(),
+    }
+}
+
+fn service(name: &str, state: RunState, instances: Vec<InstanceView>) -> ServiceView {
+    ServiceView { service: name.parse().unwrap(), state, instances }
+}
+
+#[test]
+fn a_page_shows_daemon_host_apps_services_and_probes() {
+    let probe = |name: &str, healthy, message: Option<&str>| ProbeView {
+        name: name.into(),
+        healthy,
+        message: message.map(str::to_owned),
+    };
+    let report = StatusReport {
+        daemon: DaemonView { pid: 812, version: "0.1.0".into(), uptime_seconds: 273_600 },
+        listener: ListenerView { pid: Some(815), address: Some("127.0.0.1:9000".into()), state: ListenerState::Up },
+        host: HostView {
+            hostname: "cupboard".into(),
+            uptime_seconds: 1_036_800,
+            disk_free_bytes: Some(12 << 30),
+            disk_total_bytes: Some(29 << 30),
+        },
+        apps: vec![
+            AppView {
+                app: "shop".parse().unwrap(),
+                state: AppState::Degraded,
+                release: Some("000042-4f2a1c9".parse().unwrap()),
+                commit: None,
+                deploying: Some(DeployId(43)),
+                waiting: vec![DeployId(44)],
+                probes: vec![probe("health", Some(true), None), probe("dicom", Some(false), Some("refused\x07\nmore"))],
+                services: vec![
+                    service(
+                        "web",
+                        RunState::Up,
+                        vec![instance(Some(1234), RunState::Up, None), instance(Some(98765), RunState::Up, None)],
+                    ),
+                    service("worker", RunState::Backoff, vec![instance(None, RunState::Backoff, Some("exit 1"))]),
+                    service("digest", RunState::Down, vec![]),
+                ],
+            },
+            AppView {
+                app: "fresh".parse().unwrap(),
+                state: AppState::Stopped,
+                release: None,
+                commit: None,
+                deploying: None,
+                waiting: vec![],
+                probes: vec![probe("health", None, None)],
+                services: vec![],
+            },
+        ],
+        notices: vec!["apps/shop.toml is broken: the last accepted one is used".into()],
+    };
+    assert_eq!(
+        text(&report, &Style::plain()),
+        "\
+pintle 0.1.0 up 3d4h (pid 812), webhook listener up on 127.0.0.1:9000 (pid 815)
+cupboard up 12d, disk 12GiB free of 29GiB
+! apps/shop.toml is broken: the last accepted one is used
+
+shop: degraded, 000042-4f2a1c9, deployment 000043 under way, waiting: 000044
+  SERVICE  STATE      PID  UPTIME  RESTARTS   MEMORY  LAST EXIT
+  web      up        1234   2h10m         0  48.2MiB  -
+           up       98765   2h10m         0  48.2MiB  -
+  worker   backoff      -       -        12        -  exit 1
+  digest   down         -       -         -        -  -
+  probe health ok
+  probe dicom failing: refused
+
+fresh: stopped, no release yet
+"
+    );
+}

@@ -1,0 +1,190 @@
+//! Reads `pintle.toml`: where things are kept, who may talk to us, what the host is watched for.
+
+use super::read::Section;
+use super::secret::{secret, secret_or_empty};
+use super::sheet::{Context, Sheet};
+use super::units::{self, Misread};
+use super::{Address, Host, Listen, Rate};
+use crate::base::Bytes;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Value;
+
+/// Reads the whole file. What was wrong is on the sheet, and a default stands in its place.
+pub(super) fn read(sheet: &Sheet<'_>, table: &toml::Table) -> Host {
+    let root = Section::new(sheet, "", table);
+    let host = Host {
+        state_dir: directory(&root, "state_dir", "STATE_DIRECTORY", STATE_DIR),
+        runtime_dir: directory(&root, "runtime_dir", "RUNTIME_DIRECTORY", RUNTIME_DIR),
+        listen: root.table("listen").map(|listen| read_listen(&listen)),
+        control_group: root.table("control").and_then(|control| control.line("group")),
+    };
+    if let Some(health) = root.table("health") {
+        root.not_active("health", "thresholds of the host");
+        read_thresholds(&health);
+    }
+    root.named_tables("notify").into_iter().for_each(|(name, channel)| read_channel(name, &channel));
+    root.named_tables("dns").into_iter().for_each(|(name, provider)| read_dns(name, &provider));
+    if host.state_dir == host.runtime_dir {
+        root.problem(
+            "runtime_dir",
+            "is the state directory",
+            "give sockets a directory of their own, as in \"/run/pintle\"",
+        );
+    }
+    host
+}
+
+/// Where state is kept when nothing else is said.
+pub(super) const STATE_DIR: &str = "/var/lib/pintle";
+/// Where sockets are when nothing else is said.
+pub(super) const RUNTIME_DIR: &str = "/run/pintle";
+
+/// The directories alone, from a file that may be broken, missing or unreadable: what a client needs to find the daemon.
+pub(super) fn directories(context: &Context<'_>, file: &Path, text: &str) -> (PathBuf, PathBuf) {
+    let sheet = Sheet::new(context, file.to_owned(), text);
+    let table = sheet.parse(text).unwrap_or_default();
+    let only: toml::Table = table.into_iter().filter(|(key, _)| key == "state_dir" || key == "runtime_dir").collect();
+    let root = Section::new(&sheet, "", &only);
+    (
+        directory(&root, "state_dir", "STATE_DIRECTORY", STATE_DIR),
+        directory(&root, "runtime_dir", "RUNTIME_DIRECTORY", RUNTIME_DIR),
+    )
+}
+
+/// systemd's own variable wins; it may name several directories, of which the first is ours.
+fn directory(root: &Section<'_>, key: &'static str, variable: &str, default: &str) -> PathBuf {
+    let written = root.parsed(key, absolute_path);
+    let given = (root.sheet.context.environment.variable)(variable);
+    let given = given.as_deref().and_then(|list| list.split(':').next()).filter(|first| first.starts_with('/'));
+    given.map(PathBuf::from).or(written).unwrap_or_else(|| default.into())
+}
+
+fn absolute_path(text: &str) -> Result<PathBuf, Misread> {
+    let path = Path::new(text);
+    let plain = !path.components().any(|part| part == std::path::Component::ParentDir);
+    if path.is_absolute() && plain {
+        return Ok(path.components().collect());
+    }
+    Err(Misread::new("is not an absolute path", r#"begin with '/' and leave out '..', as in "/var/lib/pintle""#))
+}
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
+
+fn read_listen(listen: &Section<'_>) -> Listen {
+    let read = Listen {
+        address: listen.parsed("address", units::address).unwrap_or(Address::Tcp(LISTEN)),
+        user: user(listen, "user"),
+        max_body: listen.size("max_body").unwrap_or(Bytes(25 << 20)),
+        memory_budget: listen.size("memory_budget").unwrap_or(Bytes(48 << 20)),
+        connections: listen.count("connections", 1, 65_536).unwrap_or(256),
+        header_timeout: listen.positive_duration("header_timeout").unwrap_or(Duration::from_secs(5)),
+        body_timeout: listen.positive_duration("body_timeout").unwrap_or(Duration::from_secs(20)),
+        rate_limit: listen
+            .parsed("rate_limit", units::rate)
+            .unwrap_or(Rate { count: 30, per: Duration::from_secs(60) }),
+        trust_forwarded: listen.list("trust_forwarded", ip_address).unwrap_or(vec![LISTEN.ip()]),
+        token: secret(listen, "token"),
+    };
+    read_tls(listen);
+    listen.boolean("dashboard");
+    for (key, what) in [
+        ("memory_budget", "the budget for all bodies together"),
+        ("connections", "the limit of connections"),
+        ("header_timeout", "the deadline of a request's head"),
+        ("body_timeout", "the deadline of a request's body"),
+        ("rate_limit", "the rate limit per address"),
+        ("tls", "TLS on the listener; until then let nginx do it"),
+        ("dashboard", "the dashboard"),
+        ("token", "the dashboard's token"),
+    ] {
+        listen.not_active(key, what);
+    }
+    if read.max_body > read.memory_budget {
+        let wrong = format!("is more than all bodies together may hold ({})", read.memory_budget);
+        listen.problem("max_body", wrong, "raise memory_budget, or lower max_body");
+    }
+    read
+}
+
+fn read_tls(listen: &Section<'_>) {
+    match listen.value("tls") {
+        None => {}
+        Some(Value::String(word)) if word == "self-signed" => {}
+        Some(Value::Table(_)) => {
+            if let Some(tls) = listen.table("tls") {
+                for key in ["cert", "key"] {
+                    tls.line(key);
+                    tls.missing(key, "write the path of a PEM file");
+                }
+            }
+        }
+        Some(_) => {
+            let advice = r#"write "self-signed" or { cert = "path", key = "path" }; leave it out for plain HTTP"#;
+            listen.problem("tls", "is no way to do TLS", advice);
+        }
+    }
+}
+
+fn ip_address(text: &str) -> Result<IpAddr, Misread> {
+    text.parse().map_err(|_| Misread::new("is not an IP address", r#"write the proxy's address: "127.0.0.1""#))
+}
+
+/// A user that must exist on this host.
+pub(super) fn user(section: &Section<'_>, key: &'static str) -> Option<String> {
+    let name = section.line(key)?;
+    if (section.sheet.context.environment.user_exists)(&name) {
+        return Some(name);
+    }
+    let advice = format!("create it (adduser --system {name}), or name a user that exists");
+    section.problem(key, format!("{name:?} is not a user of this host"), advice);
+    None
+}
+
+fn read_thresholds(health: &Section<'_>) {
+    health.positive_duration("every");
+    for (key, most) in
+        [("cpu_percent", 100.0), ("memory_percent", 100.0), ("disk_percent", 100.0), ("temperature_celsius", 150.0)]
+    {
+        let Some(value) = health.value(key) else { continue };
+        let number = |value: &Value| value.as_float().or_else(|| value.as_integer().map(|n| n as f64));
+        let pair: Option<Vec<f64>> = value.as_array().and_then(|items| items.iter().map(number).collect());
+        let good = pair.is_some_and(|pair| pair.len() == 2 && 0.0 <= pair[0] && pair[0] < pair[1] && pair[1] <= most);
+        if !good {
+            health.problem(key, "is not a pair of thresholds", "write [warn, critical], the smaller first: [85, 95]");
+        }
+    }
+}
+
+const CHANNELS: [(&str, ()); 5] = [("slack", ()), ("discord", ()), ("telegram", ()), ("ntfy", ()), ("webhook", ())];
+const OCCASIONS: [(&str, ()); 6] =
+    [("success", ()), ("failure", ()), ("rollback", ()), ("critical", ()), ("health", ()), ("recovery", ())];
+
+fn read_channel(name: &str, channel: &Section<'_>) {
+    channel.sheet.notice(&channel.path, "not active yet: notifications");
+    let kind = channel.word("kind", &CHANNELS);
+    if !channel.has("kind") && kind.is_none() && !CHANNELS.iter().any(|(known, ())| *known == name) {
+        let advice = "add kind = \"slack\", \"discord\", \"telegram\", \"ntfy\" or \"webhook\"";
+        channel.problem("kind", "is missing, and the table's name is no kind", advice);
+    }
+    for key in ["url", "token", "secret"] {
+        secret_or_empty(channel, key);
+    }
+    for key in ["chat", "topic", "server"] {
+        channel.string(key);
+    }
+    channel.list("on", |text| super::read::one_of(&OCCASIONS, text));
+}
+
+fn read_dns(name: &str, provider: &Section<'_>) {
+    provider.sheet.notice(&provider.path, "not active yet: dynamic DNS");
+    if name != "duckdns" {
+        provider.sheet.problem(&provider.path, "is not a provider known here", "write [dns.duckdns]");
+    }
+    provider.line("subdomain");
+    provider.missing("subdomain", r#"write the name before .duckdns.org: "clinic""#);
+    secret(provider, "token");
+    provider.missing("token", r#"write { env = "DUCKDNS_TOKEN" }"#);
+    provider.positive_duration("every");
+}

@@ -1,0 +1,110 @@
+//! From a commit to a release directory - if it may be deployed at all.
+
+use super::{Bench, GIT_PATIENCE, Task};
+use crate::base::{CommitId, ReleaseName};
+use crate::config::{self, App};
+use crate::daemon::event::Thawed;
+use crate::deploy::Worked;
+use crate::os::cancel::Cancel;
+use crate::os::git::{Limits, Mirror, Relation};
+use crate::os::releases::Releases;
+use std::io;
+use std::sync::Arc;
+
+impl Task<'_> {
+    pub(super) fn fetch(&self) -> io::Result<Worked> {
+        let (app, mirror) = (&self.job.app, self.mirror()?);
+        let tip = self.with_limits(|limits| mirror.fetch(limits))?;
+        let commit = match &self.job.requested {
+            Some(wanted) => mirror.resolve(wanted)?,
+            None => tip,
+        };
+        if let Some(why) = self.why_not(&mirror, &commit)? {
+            return Ok(Worked::Refused(why));
+        }
+        if let Ok(subject) = mirror.subject(&commit) {
+            self.say(&format!("{} {} ({})", commit.short(), subject.line, subject.author));
+        }
+        let release = ReleaseName::of(self.number(), &commit);
+        let (releases, user) = (self.releases(), self.user()?);
+        let frozen = frozen_document(app, &commit);
+        self.with_limits(|limits| releases.stage(&mirror, &release, &commit, &app.source, limits, user.as_ref()))?;
+        releases.freeze(&release, &frozen)?;
+        Ok(Worked::Fetched { commit, release })
+    }
+
+    /// Only commits of the branch, and never backwards unless a person says so.
+    fn why_not(&self, mirror: &Mirror, commit: &CommitId) -> io::Result<Option<String>> {
+        let branch = &self.job.app.source.branch;
+        if !mirror.contains(commit)? {
+            return Ok(Some(format!("commit {} is not on branch {branch}", commit.short())));
+        }
+        let Some(live) = self.job.live_commit.as_ref().filter(|_| !self.job.forced) else { return Ok(None) };
+        Ok(match mirror.relation(live, commit)? {
+            Relation::Newer | Relation::Diverged => None,
+            Relation::Same => Some(format!("commit {} is live already", commit.short())),
+            Relation::Older => {
+                let (commit, live) = (commit.short(), live.short());
+                Some(format!(
+                    "commit {commit} is older than {live}, which is live (`pintle rollback` goes back; --force)"
+                ))
+            }
+        })
+    }
+}
+
+fn frozen_document(app: &App, commit: &CommitId) -> serde_json::Value {
+    let mut document = config::freeze(app);
+    document["commit"] = commit.as_str().into();
+    document
+}
+
+/// The definition a release was deployed with; where it is missing or damaged, today's (and the journal says so).
+pub fn thaw(bench: &Bench, app: &Arc<App>, release: &ReleaseName) -> Thawed {
+    let frozen = Releases::new(&bench.place.app(&app.name)).frozen(release);
+    let document = frozen.unwrap_or_else(|error| {
+        log::error!("{error}");
+        None
+    });
+    let commit = document.as_ref().and_then(|document| CommitId::new(document["commit"].as_str()?).ok());
+    let thawed = document.map(|document| config::thaw(&app.name, &document, &bench.config_dir, &bench.environment));
+    let definition = match thawed {
+        Some(Ok(definition)) => Arc::new(definition),
+        Some(Err(problems)) => {
+            let all: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
+            log::error!("{}: the definition of {release} cannot be used, today's is: {}", app.name, all.join("; "));
+            app.clone()
+        }
+        None => {
+            log::warn!("{}: {release} has no definition of its own, today's is used", app.name);
+            app.clone()
+        }
+    };
+    Thawed { release: release.clone(), commit, definition }
+}
+
+/// The commit a person means: the branch's tip, or what an abbreviation stands for. `None`: it cannot be said now.
+pub fn resolve(bench: &Bench, app: &App, wanted: Option<&str>) -> Option<CommitId> {
+    let look = || -> io::Result<CommitId> {
+        let mirror = Mirror::open(&bench.place.app(&app.name), &app.source)?;
+        let cancel = Cancel::new()?;
+        let mut ignore = |_: &[u8]| {};
+        let tip = mirror.fetch(&mut Limits::new(GIT_PATIENCE, &cancel, &mut ignore))?;
+        wanted.map_or(Ok(tip), |wanted| mirror.resolve(wanted))
+    };
+    look().ok()
+}
+
+/// Whether the mirror already knows `commit` as an ancestor of what is live. Anything unknown is not.
+pub fn is_older(bench: &Bench, app: &App, commit: &CommitId) -> bool {
+    let look = || -> io::Result<bool> {
+        let app_dir = bench.place.app(&app.name);
+        let releases = Releases::new(&app_dir);
+        let Some(live) = releases.current()? else { return Ok(false) };
+        let frozen = releases.frozen(&live)?;
+        let live = frozen.and_then(|document| CommitId::new(document["commit"].as_str()?).ok());
+        let Some(live) = live.filter(|live| live != commit) else { return Ok(false) };
+        Ok(Mirror::open(&app_dir, &app.source)?.relation(&live, commit)? == Relation::Older)
+    };
+    look().unwrap_or(false)
+}

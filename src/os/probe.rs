@@ -1,0 +1,263 @@
+//! Asks an application whether it is well: an HTTP answer or a TCP connection, within a deadline.
+//!
+//! What was seen comes back as a sentence. Line: how often to ask, and what an answer means, is decided by the health
+//! room.
+
+use crate::base::Span;
+use crate::config::Address;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
+use nix::sys::time::TimeVal;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// What is read of an answer's body.
+const BODY_MAX: u64 = 64 << 10;
+/// What is read of an answer's head.
+const HEAD_MAX: usize = 16 << 10;
+
+/// Which answer is healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expect<'a> {
+    /// Its status.
+    pub status: u16,
+    /// What its body (the first 64 KiB) must contain.
+    pub contains: Option<&'a str>,
+}
+
+/// GETs `url` (`http://` or `https://`). No redirect is followed, no proxy used, no connection kept.
+pub fn http(url: &str, expect: Expect<'_>, timeout: Duration) -> Result<(), String> {
+    let request = agent().get(url).config().timeout_global(Some(timeout)).build();
+    let answer = request.call().map_err(|error| in_words(error, timeout))?;
+    let status = answer.status().as_u16();
+    let mut body = Vec::new();
+    let read = answer.into_body().into_reader().take(BODY_MAX).read_to_end(&mut body);
+    // A body that breaks off is of interest only where it was asked for.
+    if let (Err(error), Some(_)) = (read, expect.contains) {
+        return Err(seen(&error, timeout));
+    }
+    judge(status, &body, expect)
+}
+
+/// GETs `path` from whatever listens on `address`.
+pub fn http_at(address: &Address, path: &str, expect: Expect<'_>, timeout: Duration) -> Result<(), String> {
+    match address {
+        Address::Tcp(address) => http(&format!("http://{}{path}", reachable(*address)), expect, timeout),
+        Address::Unix(socket) => {
+            let (status, body) = get_over_unix(socket, path, timeout).map_err(|error| seen(&error, timeout))?;
+            judge(status, &body, expect)
+        }
+    }
+}
+
+/// Connects to `address` (`HOST:PORT`) and hangs up.
+pub fn tcp(address: &str, timeout: Duration) -> Result<(), String> {
+    let deadline = Instant::now() + timeout;
+    let addresses = resolve(address, timeout)?;
+    let mut last = format!("{address} has no address");
+    for address in addresses {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match TcpStream::connect_timeout(&reachable(address), left) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = seen(&error, timeout),
+        }
+    }
+    Err(last)
+}
+
+/// Where to ask what listens on every address of the host.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { [0, 0, 0, 0, 0, 0, 0, 1].into() });
+    }
+    address
+}
+
+/// One for all probes, made when the first is: certificates are read when the first `https` is asked.
+fn agent() -> &'static ureq::Agent {
+    static AGENT: OnceLock<ureq::Agent> = OnceLock::new();
+    AGENT.get_or_init(|| {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .max_idle_connections(0)
+            .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")));
+        ureq::Agent::new_with_config(config.build())
+    })
+}
+
+fn judge(status: u16, body: &[u8], expect: Expect<'_>) -> Result<(), String> {
+    let text = String::from_utf8_lossy(body);
+    let line = first_line(&text);
+    if status != expect.status {
+        let told = if line.is_empty() { String::new() } else { format!(": {line}") };
+        return Err(format!("HTTP {status} instead of {}{told}", expect.status));
+    }
+    match expect.contains {
+        Some(wanted) if !text.contains(wanted) => {
+            Err(format!("the answer does not contain {wanted:?} but begins {line:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first line with text, without what would upset a terminal, at most 200 characters.
+fn first_line(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+fn in_words(error: ureq::Error, timeout: Duration) -> String {
+    match error {
+        ureq::Error::Io(error) => seen(&error, timeout),
+        ureq::Error::Timeout(_) => no_answer(timeout),
+        ureq::Error::HostNotFound => "the host's name is not known".into(),
+        error => error.to_string(),
+    }
+}
+
+fn seen(error: &io::Error, timeout: Duration) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => no_answer(timeout),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
+            "the connection was closed without an answer".into()
+        }
+        io::ErrorKind::NotFound => "there is no such socket".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn no_answer(timeout: Duration) -> String {
+    format!("no answer in {}", Span(timeout))
+}
+
+/// Looks a host name up, in a thread of its own because the system's resolver knows no deadline.
+fn resolve(address: &str, timeout: Duration) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = address.parse() {
+        return Ok(vec![address]);
+    }
+    let (send, found) = channel();
+    let owned = address.to_owned();
+    let look_up = move || send.send(owned.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
+    std::thread::Builder::new().spawn(look_up).map_err(|error| error.to_string())?;
+    match found.recv_timeout(timeout) {
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => Err(format!("look up {address}: {error}")),
+        Err(_) => Err(no_answer(timeout)),
+    }
+}
+
+/// The little of HTTP/1.1 that one GET over a Unix socket takes: status and the first 64 KiB of the body.
+fn get_over_unix(socket: &Path, path: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)> {
+    let deadline = Instant::now() + timeout;
+    if path.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} cannot be asked for")));
+    }
+    let stream = Deadlined { stream: connect_unix(socket, timeout)?, deadline };
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: pintle/{}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    (&stream.stream).write_all(request.as_bytes())?;
+    read_answer(stream)
+}
+
+/// A Unix socket's connect waits for ever when its backlog is full, unless a send timeout is set before.
+fn connect_unix(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let timeout = TimeVal::new(timeout.as_secs() as _, timeout.subsec_micros() as _);
+    setsockopt(&fd, sockopt::SendTimeout, &timeout)?;
+    connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &UnixAddr::new(path)?)?;
+    Ok(UnixStream::from(fd))
+}
+
+/// A stream that must have said everything by a deadline, however slowly it speaks.
+struct Deadlined {
+    stream: UnixStream,
+    deadline: Instant,
+}
+
+impl Read for Deadlined {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
+    }
+}
+
+fn read_answer(mut stream: impl Read) -> io::Result<(u16, Vec<u8>)> {
+    let strange = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP answer: {what}"));
+    loop {
+        let head = read_head(&mut stream)?;
+        let head = String::from_utf8_lossy(&head);
+        let mut lines = head.lines();
+        let status_line = lines.next().unwrap_or_default();
+        let status = status_line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+        let status: u16 = status.ok_or_else(|| strange(&first_line(status_line)))?;
+        if (100..200).contains(&status) {
+            continue;
+        }
+        let headers = lines.filter_map(|line| line.split_once(':'));
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim())).collect::<Vec<_>>();
+        let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+        let chunked = header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+        let length = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(u64::MAX);
+        let mut body = Vec::new();
+        if chunked {
+            read_chunks(&mut stream, &mut body)?;
+        } else {
+            stream.take(length.min(BODY_MAX)).read_to_end(&mut body)?;
+        }
+        return Ok((status, body));
+    }
+}
+
+/// Up to and with the empty line, byte by byte so that nothing of the body is taken.
+fn read_head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
+        stream.read_exact(&mut byte)?;
+        head.extend_from_slice(&byte);
+        if head.len() > HEAD_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer: its head does not end"));
+        }
+    }
+    Ok(head)
+}
+
+fn read_chunks(stream: &mut impl Read, body: &mut Vec<u8>) -> io::Result<()> {
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer: a bad chunk");
+    while (body.len() as u64) < BODY_MAX {
+        let mut size = Vec::new();
+        while !size.ends_with(b"\n") && size.len() < 100 {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            size.push(byte[0]);
+        }
+        let digits = String::from_utf8_lossy(&size);
+        let digits = digits.split([';', '\r', '\n']).next().unwrap_or_default().trim().to_owned();
+        let size = u64::from_str_radix(&digits, 16).map_err(|_| bad())?;
+        if size == 0 {
+            break;
+        }
+        let room = BODY_MAX - body.len() as u64;
+        stream.take(size.min(room)).read_to_end(body)?;
+        if size <= room {
+            stream.read_exact(&mut [0; 2])?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Processes of the host as `/proc` shows them, and descriptors that name one for ever.
+//!
+//! A pid alone names a process only until its number is used again; pid and start time together, or a pidfd, do so for
+//! ever. Line: whose processes they are is judged elsewhere.
+
+use nix::errno::Errno;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// What `/proc/PID/stat` tells of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// Its session.
+    pub session: u32,
+    /// When it was started, in clock ticks since boot.
+    pub start_time: u64,
+    /// Not a zombie, not dead.
+    pub runs: bool,
+}
+
+impl Process {
+    /// The process `pid` as it is now; `None` when there is none.
+    pub fn read(pid: u32) -> Option<Process> {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The program's name, in parentheses, may itself hold blanks, parentheses and bytes that are no UTF-8.
+        let stat = String::from_utf8_lossy(&stat);
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_ascii_whitespace();
+        Some(Process {
+            pid,
+            runs: !matches!(fields.next()?, "Z" | "X"),
+            parent: fields.next()?.parse().ok()?,
+            group: fields.next()?.parse().ok()?,
+            session: fields.next()?.parse().ok()?,
+            start_time: fields.nth(15)?.parse().ok()?,
+        })
+    }
+
+    /// A descriptor for exactly this process; `None` when it is gone, whoever has its number now.
+    pub fn hold(&self) -> Option<OwnedFd> {
+        let pidfd = pidfd_open(self.pid).ok()?;
+        let now = Process::read(self.pid)?;
+        (now.start_time == self.start_time).then_some(pidfd)
+    }
+
+    /// Whether a variable (name, value) it was started with is as `wanted`. One whose environment we may not read has none.
+    pub fn has_variable(&self, wanted: impl Fn(&[u8], &[u8]) -> bool) -> bool {
+        let environ = std::fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|variable| {
+            let (name, value) = variable.split_at(variable.iter().position(|byte| *byte == b'=').unwrap_or(0));
+            !value.is_empty() && wanted(name, &value[1..])
+        })
+    }
+
+    /// The program's name, as the kernel shortens it.
+    pub fn name(&self) -> String {
+        let name = std::fs::read(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&name).trim_end().to_owned()
+    }
+}
+
+/// All processes of the host, each as it is when the iterator reaches it.
+pub fn processes() -> impl Iterator<Item = Process> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Process::read)
+}
+
+/// When the process `pid` was started, in clock ticks since boot. None of that number is `NotFound`.
+pub fn start_time(pid: u32) -> io::Result<u64> {
+    Process::read(pid).map(|process| process.start_time).ok_or(io::ErrorKind::NotFound.into())
+}
+
+/// A descriptor for a process that is running (or a zombie): readable once it has ended.
+pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed; a non-negative answer is a new descriptor that nobody else owns.
+    unsafe {
+        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
+            fd if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd as i32)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Sends `signal` to the process behind `pidfd`. One that has been reaped is `NotFound`.
+pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: no memory is passed: without a siginfo the kernel fills one in as kill does.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) } {
+        0 => Ok(()),
+        _ => Err(gone_is_not_found(Errno::last())),
+    }
+}
+
+/// `NotFound` for "no such process", which std does not classify.
+pub(crate) fn gone_is_not_found(errno: Errno) -> io::Error {
+    match errno {
+        Errno::ESRCH => io::ErrorKind::NotFound.into(),
+        errno => errno.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_find_ourselves_and_hold_only_who_we_meant() {
+        let me = Process::read(std::process::id()).unwrap();
+        assert_eq!(me.parent, std::os::unix::process::parent_id());
+        assert!(me.runs && me.start_time > 0 && !me.name().is_empty());
+        assert!(processes().any(|process| process.pid == me.pid));
+        assert!(me.hold().is_some());
+        let other = Process { start_time: me.start_time + 1, ..me };
+        assert!(other.hold().is_none(), "the same number, another process");
+        assert!(Process::read(u32::MAX).is_none());
+    }
+}

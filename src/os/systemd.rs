@@ -1,0 +1,35 @@
+//! What we tell systemd: that we are ready, how we are, that the loop still turns. Without systemd all of it is nothing.
+
+use sd_notify::NotifyState;
+use std::time::Duration;
+
+/// The control socket answers and a start of every app was attempted.
+pub fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// One line for `systemctl status`.
+pub fn status(line: &str) {
+    tell(&[NotifyState::Status(line)]);
+}
+
+/// The apps are being stopped.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// A whole turn of the loop is done.
+pub fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// How often [`alive`] is to be said: half of `WatchdogSec=`. `None`: nobody waits for it.
+pub fn heartbeat() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 2)
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::warn!("tell systemd: {error}");
+    }
+}

@@ -1,0 +1,57 @@
+//! Where things of an app are on disk (contracts.md, section 4).
+
+use crate::base::{AppName, ReleaseName, ServiceName};
+use crate::config::App;
+use std::path::{Path, PathBuf};
+
+/// The directories of the daemon.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Place {
+    pub state_dir: PathBuf,
+    pub runtime_dir: PathBuf,
+}
+
+impl Place {
+    /// `STATE/apps/APP`.
+    pub fn app(&self, app: &AppName) -> PathBuf {
+        self.state_dir.join("apps").join(app)
+    }
+    /// The release's directory.
+    pub fn release(&self, app: &AppName, release: &ReleaseName) -> PathBuf {
+        self.app(app).join("releases").join(release)
+    }
+    /// Where its services, steps and schedules run.
+    pub fn working_dir(&self, app: &App, release: &ReleaseName) -> PathBuf {
+        self.release(&app.name, release).join(&app.source.subdirectory)
+    }
+    /// The shared paths' root.
+    pub fn shared(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("shared")
+    }
+    /// A rehearsal's scratch data.
+    pub fn scratch(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("rehearsal")
+    }
+    /// What steps keep between deploys.
+    pub fn cache(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("cache")
+    }
+    /// The log of a service.
+    pub fn service_log(&self, app: &AppName, service: &ServiceName) -> PathBuf {
+        self.app(app).join("logs").join(format!("{service}.log"))
+    }
+    /// What the command line talks to.
+    pub fn control_socket(&self) -> PathBuf {
+        control_socket(&self.runtime_dir)
+    }
+    /// What the listener talks to.
+    pub fn listener_socket(&self) -> PathBuf {
+        self.runtime_dir.join("listener.sock")
+    }
+}
+
+/// `RUN/control.sock`.
+pub fn control_socket(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("control.sock")
+}

@@ -1,0 +1,78 @@
+//! Starts an instance of a service as a plain process: its sockets, environment, user and log put together.
+
+use super::environment::{self, Environment};
+use super::place::Place;
+use super::ports::Ports;
+use crate::base::{CommitId, InstanceId, ReleaseName};
+use crate::config::{App, Handover, Service};
+use crate::os::instances::Instances;
+use crate::os::spawn::{self, Child, Start};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Which instance to start.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct Which<'a> {
+    pub app: &'a App,
+    pub service: &'a Service,
+    pub release: &'a ReleaseName,
+    pub commit: Option<&'a CommitId>,
+}
+
+/// Where it listens.
+#[derive(Debug, Clone)]
+pub enum Ears {
+    /// On these sockets, held by us.
+    Sockets(Vec<Arc<OwnedFd>>),
+    /// On this port, bound by itself.
+    Port(u16),
+    /// Nowhere that we know of.
+    None,
+}
+
+/// The ears of a service in production.
+pub fn ears(ports: &Ports, which: Which<'_>) -> io::Result<Ears> {
+    if !which.service.listen.is_empty() {
+        let sockets = which.service.listen.iter().map(|address| ports.socket(address)).collect::<io::Result<_>>()?;
+        return Ok(Ears::Sockets(sockets));
+    }
+    match which.service.handover {
+        Handover::Port | Handover::Restart => Ok(Ears::Port(ports.choose(&which.app.name, &which.service.name)?)),
+        Handover::Socket => Ok(Ears::None),
+    }
+}
+
+/// Starts it, writing to `output`. `extra` comes last: what a rehearsal changes.
+pub fn start(
+    place: &Place,
+    instances: &Instances,
+    which: Which<'_>,
+    instance: InstanceId,
+    ears: &Ears,
+    output: &OwnedFd,
+    extra: impl FnOnce(&mut Environment),
+) -> io::Result<Child> {
+    let Which { app, service, release, commit } = which;
+    let user = environment::user(service.user.as_deref().or(app.user.as_deref()))?;
+    let cwd = place.working_dir(app, release);
+    let mut env = environment::for_service(app, service, release, commit, user.as_ref(), &cwd)?;
+    if let (Ears::Port(port), None) = (ears, env.get("PORT")) {
+        env.set("PORT", port.to_string());
+    }
+    extra(&mut env);
+    let (marker, value) = instances.variable(instance);
+    env.set(&marker, value);
+    let (argv, env) = (service.run.argv(), env.pairs());
+    let mut start = Start::new(&argv, &cwd, &env, output.as_fd());
+    start.user = user.as_ref();
+    start.no_new_privs = service.no_new_privs;
+    start.open_files = Some(65_536);
+    if let Ears::Sockets(sockets) = ears {
+        start.sockets = sockets.iter().map(|socket| socket.as_fd()).collect();
+        let name = |at: usize| if at == 0 { service.name.to_string() } else { format!("{}-{at}", service.name) };
+        start.fd_names = (0..sockets.len()).map(name).collect();
+    }
+    spawn::start(&start)
+}

@@ -1,0 +1,20 @@
+//! Pintle from the outside: real git, real processes, real sockets.
+//!
+//! One binary, a world of its own for each test (see `world`). Each module is a part of what users may rely on.
+//! Tests wait for conditions with a deadline, never for a length of time. The long ones - 200 crashes, 500 power
+//! cuts - are ignored by default: `cargo test --test pintle -- --ignored`.
+
+mod world;
+
+mod backups;
+mod cli;
+mod deploy;
+mod listener;
+mod power_cut;
+mod queue;
+mod recovery;
+mod rooms;
+mod steps;
+mod supervise;
+mod trouble;
+mod verbs;
