@@ -118,8 +118,12 @@ impl World {
                     self.wish_may_be_forgotten(&app, to, &why, actions);
                 }
             },
-            Some(Pending::Asker { to, answer }) => {
-                actions.push(Action::Answer { to, answer: or_error(result, answer) });
+            Some(Pending::Forgiveness { app: name, commit, to }) => {
+                if let Some(app) = self.apps.get_mut(&name).filter(|_| result.is_ok()) {
+                    app.quarantine.remove(&commit);
+                }
+                let message = format!("{} may be deployed to {name} again", commit.short());
+                actions.push(Action::Answer { to, answer: or_error(result, Answer::Done { message }) });
             }
             None => {}
         }

@@ -42,8 +42,8 @@ pub(super) enum Pending {
     Intake { deployments: Vec<Deployment>, to: RequestId, answer: Answer },
     /// A person's word about services, and whoever waits for it to be so.
     Wish { app: AppName, to: RequestId, facts: Vec<Entry> },
-    /// Somebody who only wants to know that it is written.
-    Asker { to: RequestId, answer: Answer },
+    /// A commit whose quarantine is lifted once that is written.
+    Forgiveness { app: AppName, commit: CommitId, to: RequestId },
 }
 
 /// The listener process.

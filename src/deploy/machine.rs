@@ -364,8 +364,7 @@ impl Deployment {
             Phase::Switch => self.work(Work::Point(self.release.clone())),
             Phase::Verify => self.verify(now),
             Phase::Probation => self.probation(now),
-            Phase::Done if self.plan.after => self.work(Work::Steps(StepPhase::After)),
-            Phase::Done => self.work(Work::Tidy),
+            Phase::Done => self.clean_up(now),
             Phase::Rollback => match self.previous.clone() {
                 Some(previous) => self.work(Work::Point(Some(previous))),
                 None => self.empty(),
@@ -494,6 +493,12 @@ impl Deployment {
         }
         self.stage = Stage::Probation { until: now + span };
         vec![Output::Watch(span)]
+    }
+
+    /// What follows a deploy has a time of its own: the deploy's ends with its probation.
+    fn clean_up(&mut self, now: Duration) -> Vec<Output> {
+        self.overall = Some(now + self.deadlines.timeout);
+        self.work(if self.plan.after { Work::Steps(StepPhase::After) } else { Work::Tidy })
     }
 
     fn succeed(&mut self) -> Vec<Output> {
@@ -625,7 +630,7 @@ impl Deployment {
             };
         }
         if self.phase == Phase::Done {
-            self.overall = None;
+            self.overall = Some(now + self.deadlines.timeout);
             return vec![Output::CancelWork];
         }
         let why = format!("the deploy's time of {limit} was up (`[deploy] timeout`)");

@@ -45,6 +45,7 @@ pub(super) struct Process {
     pub(super) app: Option<AppName>,
     pub(super) service: Option<ServiceName>,
     pub(super) release: Option<ReleaseName>,
+    pub(super) asked_to_end: bool,
     born: Duration,
     ignores_the_signal: bool,
     patience: Duration,
@@ -170,6 +171,7 @@ impl Simulation {
             }
             Action::Terminate { instance, .. } => {
                 self.check_terminate(instance);
+                self.processes.get_mut(&instance).into_iter().for_each(|process| process.asked_to_end = true);
                 let Some(process) = self.processes.get(&instance).filter(|it| !it.ignores_the_signal) else { return };
                 let patience = process.patience;
                 let clean = self.random.percent(80);
@@ -222,7 +224,8 @@ impl Simulation {
         patience: Duration,
     ) {
         let ignores_the_signal = !self.calm && self.random.percent(5);
-        let process = Process { app, service, release, born: self.now.mono, ignores_the_signal, patience };
+        let born = self.now.mono;
+        let process = Process { app, service, release, asked_to_end: false, born, ignores_the_signal, patience };
         self.processes.insert(instance, process);
         // A process may be gone before anybody hears that it was there.
         self.soon(20 * MILLISECOND, Due::Hear(Event::Spawned { instance, pid: 1000 + instance.0 as u32 }));

@@ -23,7 +23,7 @@ pub(super) struct Row {
     previous: Option<ReleaseName>,
     forced: bool,
     pub(super) retry_of: Option<DeployId>,
-    phase: Option<Phase>,
+    pub(super) phase: Option<Phase>,
     pub(super) status: DeployStatus,
     pub(super) message: Option<String>,
     /// The deployment that the same delivery had started before.
@@ -224,6 +224,10 @@ impl Simulation {
             Work::Tidy => {
                 let running = self.processes.values().filter(|process| process.app.as_ref() == Some(&name));
                 let used = running.filter_map(|process| process.release.clone()).chain(current);
+                let world = self.world.as_ref().and_then(|world| world.apps.get(&name));
+                let queue = world.into_iter().flat_map(|app| &app.queue);
+                let awaited = queue.filter_map(|waiting| waiting.release.clone());
+                let used = used.chain(awaited);
                 let lost: Vec<_> = used.filter(|release| !job.keep.contains(release)).collect();
                 self.promise(lost.is_empty(), || format!("{number} prunes {lost:?}, which is in use"));
             }
@@ -258,11 +262,14 @@ impl Simulation {
         let mine = |process: &&super::Process| {
             process.app.as_ref() == Some(name) && process.service.as_ref() == Some(&service.name)
         };
-        let beside: Vec<_> = self.processes.values().filter(mine).filter_map(|it| it.release.clone()).collect();
+        let drains = |process: &&super::Process| process.asked_to_end && service.handover != Handover::Restart;
+        let beside = self.processes.values().filter(mine).filter(|process| !drains(process));
+        let beside: Vec<_> = beside.filter_map(|it| it.release.clone()).collect();
         let others = beside.iter().filter(|other| *other != release).count();
         let most = match service.handover {
             Handover::Restart => service.instances,
-            Handover::Socket | Handover::Port => 2 * service.instances + 1,
+            // The variants of the scenario have at most three instances: the old round's, and the new one's.
+            Handover::Socket | Handover::Port => service.instances + 3,
         } as usize;
         let service_name = &service.name;
         if service.handover == Handover::Restart {
@@ -369,12 +376,13 @@ impl Simulation {
     pub(super) fn check_ended(&mut self, name: &AppName, number: DeployId, end: &End) {
         let current = self.disks[name].current.clone();
         let Some(row) = self.promises.rows.get(&number) else { return };
+        let began = row.phase.is_some();
         let (release, previous) = (row.release.clone(), row.previous.clone());
         let backup = row.kind == store::Kind::Backup;
         let begin = self.promises.at_begin.get(&number).cloned();
         let status = end.status;
         match status {
-            DeployStatus::Success if !backup => {
+            DeployStatus::Success if !backup && began => {
                 self.promise(current == release, || {
                     format!("{number} ended as success, but {current:?} is live, not {release:?}")
                 });

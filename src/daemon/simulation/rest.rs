@@ -3,7 +3,9 @@
 use super::{Due, Simulation, trace};
 use crate::base::{AppName, DeployId, ReleaseName, ServiceName};
 use crate::config::Restart;
+use crate::control::DeployStatus;
 use crate::daemon::event::Event;
+use crate::store;
 use crate::supervise::State;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -83,15 +85,23 @@ impl Simulation {
                 *running.entry((service, release)).or_default() += 1;
             }
         }
+        let history = self.promises.rows.values().filter(|row| row.app == *name && row.kind != store::Kind::Backup);
+        let settled = [DeployStatus::Success, DeployStatus::RolledBack, DeployStatus::RollbackFailed];
+        let last = history.filter(|row| row.phase.is_some() && settled.contains(&row.status)).next_back();
+        // The one state in which only a person helps.
+        let needs_a_person = last.is_some_and(|row| row.status == DeployStatus::RollbackFailed);
+        let probes = meant.as_ref().is_some_and(|app| !app.probes.is_empty());
+        let watched = !probes || held || app.watch.is_some() || needs_a_person;
         let pids = self.world.as_ref().map_or(0, |world| world.pids.len());
         let processes = self.processes.len();
         self.promise(current == live, || format!("{name}: {live:?} is thought to be live, but it is {current:?}"));
         let strangers = running.iter().any(|(which, count)| expected.get(which).is_none_or(|most| count > most));
         let missing = expected.iter().any(|(which, count)| running.get(which) != Some(count));
-        self.promise(!strangers && (!missing || blocked), || {
+        self.promise(needs_a_person || !strangers && (!missing || blocked), || {
             format!("{name}: {running:?} runs, and {expected:?} should")
         });
         self.promise(pids == processes, || format!("{pids} process ids are remembered, {processes} processes run"));
+        self.promise(watched, || format!("{name}: nobody looks at its health"));
         let said = self.promises.stopped.get(name).copied();
         self.promise(said.is_none_or(|stopped| stopped == held), || {
             format!("{name}: a person was told stopped: {said:?}, it is {held}")

@@ -169,6 +169,11 @@ impl World {
             let message = format!("{what} cannot be started: nothing was deployed yet (`pintle deploy {name}`)");
             return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: 3, message } });
         }
+        let is_stopped = service.map_or(app.services.is_held(), |service| app.services.holds(service));
+        if verb == Verb::Restart && is_stopped {
+            let message = format!("{what} is stopped, so there is nothing to restart: `pintle start {what}`");
+            return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: 3, message } });
+        }
         let message = match verb {
             Verb::Start => format!("{what} is up"),
             Verb::Stop => format!("{what} is stopped, and stays so until `pintle start`"),
@@ -379,18 +384,6 @@ impl World {
             actions.push(Action::CancelWork { number: deployment.number });
         }
         self.run_nothing(now, name, actions);
-    }
-
-    /// Writes a fact that somebody waits for.
-    pub(super) fn record_and_answer(
-        &mut self,
-        entries: Vec<Entry>,
-        to: RequestId,
-        message: String,
-        actions: &mut Vec<Action>,
-    ) {
-        let answer = Answer::Done { message };
-        self.record(entries, Pending::Asker { to, answer }, actions);
     }
 }
 

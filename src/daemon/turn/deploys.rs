@@ -1,10 +1,10 @@
 //! Drives each deployment's machine: its outputs become actions, entries of the diary, orders to the services.
 
 use super::super::action::{Action, Job};
-use super::super::world::{Pending, SeenDelivery, World};
+use super::super::world::{AppWorld, Pending, SeenDelivery, World};
 use super::apps::took;
 use crate::base::{AppName, DeployId, Moment};
-use crate::control::{DeployStatus, Trigger};
+use crate::control::{DeployStatus, Phase, Trigger};
 use crate::deploy::machine::Deadlines;
 use crate::deploy::{Deployment, End, Fact, Input, Kind, Output, Plan, Work};
 use crate::store::{self, Entry, NewDeployment};
@@ -38,6 +38,10 @@ impl World {
         let stopping = self.stopping;
         let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !stopping) else { return };
         let Some(mut deployment) = app.queue.pop_front() else { return };
+        if let Some((status, why)) = needless(app, &deployment) {
+            self.end_unbegun(now, &deployment, status, why, actions);
+            return self.start_next(now, name, actions);
+        }
         deployment.previous = app.live.as_ref().map(|live| live.release.clone());
         let number = deployment.number;
         let known = deployment.release.clone().and_then(|release| Some((app.commit_of(&release)?, release)));
@@ -196,6 +200,7 @@ impl World {
         let live = app.live.as_ref();
         let good = app.good.first().map(|(release, _)| release.clone());
         let running = app.services.slots().iter().map(|slot| slot.release.clone());
+        let awaited = app.queue.iter().filter_map(|waiting| waiting.release.clone());
         let keep = [live.map(|live| live.release.clone()), deployment.previous.clone(), good];
         Some(Job {
             app: app.config.clone(),
@@ -209,7 +214,7 @@ impl World {
             previous: deployment.previous.clone(),
             live_commit: live.and_then(|live| live.commit.clone()),
             backup: deployment.backup.clone(),
-            keep: keep.into_iter().flatten().chain(running).collect(),
+            keep: keep.into_iter().flatten().chain(running).chain(awaited).collect(),
         })
     }
 
@@ -236,12 +241,18 @@ impl World {
         app.definitions.retain(|known, _| {
             keep.contains(&Some(known)) || app.services.slots().iter().any(|slot| slot.release == *known)
         });
+        let startup = app.config.deploy.startup;
+        let is_unwatched = app.watch.is_none() && app.services.target().is_some();
         let span = took(now, app.active_since);
         let why = end.message.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let level = if end.status == DeployStatus::Success { log::Level::Info } else { log::Level::Error };
         let text = format!("{name}: deployment {} ended as {} after {span}{why}", number.0, end.status);
         actions.push(Action::Note { level, text });
         actions.push(Action::Ended { app: name.clone(), number, end, release });
+        if is_unwatched {
+            // It was stopped for a migration that failed, and runs again.
+            self.watch_eagerly(now, name, startup);
+        }
         match self.apps.get_mut(name).and_then(|app| app.retry.take()) {
             Some(again) => self.enqueue(now, again, actions),
             None => self.start_next(now, name, actions),
@@ -280,7 +291,7 @@ impl World {
     ) {
         let number = deployment.number;
         let exit = crate::deploy::outcome::exit_code(status, None);
-        let phase = deployment.phase();
+        let phase = if status == DeployStatus::Success { Phase::Done } else { deployment.phase() };
         let entry = Entry::Finished {
             number,
             status,
@@ -305,6 +316,16 @@ impl World {
             app.active = None;
         }
     }
+}
+
+/// How a deployment that waited ends without beginning, because of what the one before it came to.
+fn needless(app: &AppWorld, waiting: &Deployment) -> Option<(DeployStatus, String)> {
+    let commit = waiting.commit.as_ref().filter(|_| waiting.plan().kind == Kind::Deploy && !waiting.forced)?;
+    if let Some(why) = app.quarantine.get(commit) {
+        return Some((DeployStatus::Refused, format!("its commit was quarantined while it waited: {why}")));
+    }
+    let is_live = app.live.as_ref().is_some_and(|live| live.commit.as_ref() == Some(commit));
+    is_live.then(|| (DeployStatus::Success, "its commit went live while it waited".to_string()))
 }
 
 /// The diary's row of a deployment that is new.

@@ -273,12 +273,9 @@ impl World {
             };
             return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: USAGE, message } });
         };
-        if let Some(app) = self.apps.get_mut(&name) {
-            app.quarantine.remove(bad);
-        }
-        let message = format!("{} may be deployed to {name} again", bad.short());
-        let entries = vec![Entry::Forgiven { app: name, commit: bad.clone() }];
-        self.record_and_answer(entries, from, message, actions);
+        let entries = vec![Entry::Forgiven { app: name.clone(), commit: bad.clone() }];
+        let pending = Pending::Forgiveness { app: name, commit: bad.clone(), to: from };
+        self.record(entries, pending, actions);
     }
 }
 

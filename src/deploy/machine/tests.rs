@@ -218,6 +218,25 @@ fn a_deploy_whose_time_is_up_has_time_to_remove_what_it_made() {
 }
 
 #[test]
+fn what_follows_a_deploy_has_its_own_time_and_every_hang_ends() {
+    let mut it = deployment(Kind::Deploy);
+    it.release = Some(new_release());
+    it.app_is_stopped = true;
+    it.resume_watching(NOW);
+    it.on(NOW, Input::Settled);
+    let late = NOW + Duration::from_secs(299);
+    assert_eq!(it.on(late, Input::Recorded(Ok(()))), [Output::Work(Work::Steps(StepPhase::After))]);
+    for work in [Work::Steps(StepPhase::After), Work::Tidy] {
+        assert_eq!(it.stage, Stage::Working(work));
+        let hung = it.deadline().expect("it does not hang for ever");
+        assert!(hung >= late + Duration::from_secs(300));
+        assert_eq!(it.on(hung, Input::Tick), [Output::CancelWork]);
+        it.on(hung, Input::Worked(Worked::Cancelled));
+    }
+    assert!(matches!(it.stage, Stage::Ending(End { status: DeployStatus::Success, .. })));
+}
+
+#[test]
 fn a_switch_that_cannot_be_written_down_has_touched_nothing() {
     let mut it = deployment(Kind::Rollback { to: old_release(), data: None });
     it.on(NOW, Input::Start);
