@@ -17,7 +17,6 @@ use crate::os::command::Spec;
 use crate::os::group;
 use crate::os::instances::Record;
 use crate::os::logfile::LogTarget;
-use crate::os::memory;
 use crate::os::scribe::{self, Scribe};
 use crate::os::sockets;
 use crate::os::spawn::{self, Child, Start};
@@ -32,23 +31,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Requests that wait for an answer, and where each goes.
 #[derive(Debug, Clone, Default)]
-pub struct Replies(Arc<Mutex<(u64, BTreeMap<RequestId, SyncSender<Answer>>)>>);
+pub struct Replies(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    asked: u64,
+    to: BTreeMap<RequestId, SyncSender<Answer>>,
+}
 
 impl Replies {
     /// A new request whose answer goes to `to`.
     pub fn expect(&self, to: SyncSender<Answer>) -> RequestId {
-        let mut replies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        replies.0 += 1;
-        let id = RequestId(replies.0);
-        replies.1.insert(id, to);
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.asked += 1;
+        let id = RequestId(waiting.asked);
+        waiting.to.insert(id, to);
         id
     }
     /// Whoever asked is gone.
     pub fn forget(&self, id: RequestId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&id);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).to.remove(&id);
     }
     fn answer(&self, id: RequestId, answer: Answer) {
-        let to = self.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&id);
+        let to = self.0.lock().unwrap_or_else(PoisonError::into_inner).to.remove(&id);
         if let Some(to) = to {
             // Whoever asked may be gone.
             let _ = to.try_send(answer);
@@ -68,6 +73,8 @@ pub struct Hands {
     pub(super) children: BTreeMap<InstanceId, Child>,
     records: BTreeMap<InstanceId, Record>,
     cancels: BTreeMap<DeployId, Cancel>,
+    /// A deployment ended: what it needed can be given back once it is quiet.
+    pub(super) worked: bool,
     /// Leave the loop.
     pub(super) exit: bool,
 }
@@ -83,7 +90,19 @@ impl Hands {
         listener_socket: Option<OwnedFd>,
     ) -> Hands {
         let (children, records, cancels) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Hands { bench, config, journal, replies, scribe, listener_socket, children, records, cancels, exit: false }
+        Hands {
+            bench,
+            config,
+            journal,
+            replies,
+            scribe,
+            listener_socket,
+            children,
+            records,
+            cancels,
+            worked: false,
+            exit: false,
+        }
     }
 
     /// Carries out one action. An event that it causes at once is returned.
@@ -117,7 +136,7 @@ impl Hands {
             Action::PhaseBegins { number, phase } => self.hub().phase(number, phase),
             Action::Ended { number, end, release, .. } => {
                 self.cancels.remove(&number);
-                memory::rest();
+                self.worked = true;
                 let (status, exit, phase, message) = (end.status, end.exit, end.phase, end.message);
                 self.hub().end(number, &Followed::End { number, status, exit, phase, release, message });
             }

@@ -250,6 +250,9 @@ fn group_id(name: &str) -> Option<u32> {
     }
 }
 
+/// After a deployment its followers and its tidying are done by then.
+const QUIET_AFTER_WORK: Duration = Duration::from_secs(2);
+
 /// What the loop waits for.
 const BELL: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
@@ -262,6 +265,8 @@ struct Loop {
     apps: Apps,
     /// When systemd is told next that the loop turns, and how often.
     heartbeat: Option<(Duration, Duration)>,
+    /// When what a deployment needed is given back.
+    rest_at: Option<Duration>,
     /// What systemd was last told.
     status: String,
 }
@@ -272,7 +277,7 @@ impl Loop {
         epoll.add(hands.bench.post.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         epoll.add(signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         let heartbeat = systemd::heartbeat().map(|every| (Moment::now().mono, every));
-        Ok(Loop { world, hands, signals, epoll, apps, heartbeat, status: String::new() })
+        Ok(Loop { world, hands, signals, epoll, apps, heartbeat, rest_at: None, status: String::new() })
     }
 
     fn begin(&mut self, actions: Vec<Action>) {
@@ -307,8 +312,21 @@ impl Loop {
                 self.turn(Event::Tick);
             }
             self.tell_systemd();
+            self.rest();
         }
         Ok(())
+    }
+
+    /// A while after a deployment, memory is given back: what follows is a long time of little work.
+    fn rest(&mut self) {
+        let now = Moment::now().mono;
+        if std::mem::take(&mut self.hands.worked) {
+            self.rest_at = Some(now + QUIET_AFTER_WORK);
+        }
+        if self.rest_at.is_some_and(|at| now >= at) {
+            self.rest_at = None;
+            memory::rest();
+        }
     }
 
     /// At the end of a whole turn, and only there: that we live, and how the apps are.
@@ -334,7 +352,7 @@ impl Loop {
 
     fn timeout(&self) -> EpollTimeout {
         let heartbeat = self.heartbeat.map(|(due, _)| due);
-        let Some(deadline) = self.world.deadline().into_iter().chain(heartbeat).min() else {
+        let Some(deadline) = self.world.deadline().into_iter().chain(heartbeat).chain(self.rest_at).min() else {
             return EpollTimeout::NONE;
         };
         let left = deadline.saturating_sub(Moment::now().mono);

@@ -85,9 +85,9 @@ impl Simulation {
                 *running.entry((service, release)).or_default() += 1;
             }
         }
-        let history = self.promises.rows.values().filter(|row| row.app == *name && row.kind != store::Kind::Backup);
+        let mut history = self.promises.rows.values().filter(|row| row.app == *name && row.kind != store::Kind::Backup);
         let settled = [DeployStatus::Success, DeployStatus::RolledBack, DeployStatus::RollbackFailed];
-        let last = history.filter(|row| row.phase.is_some() && settled.contains(&row.status)).next_back();
+        let last = history.rfind(|row| row.phase.is_some() && settled.contains(&row.status));
         // The one state in which only a person helps.
         let needs_a_person = last.is_some_and(|row| row.status == DeployStatus::RollbackFailed);
         let probes = meant.as_ref().is_some_and(|app| !app.probes.is_empty());
