@@ -7,6 +7,7 @@
 mod world;
 
 mod backups;
+mod changes;
 mod cli;
 mod deploy;
 mod listener;

@@ -58,9 +58,29 @@ impl Request {
         self.exchange(&mut stream)
     }
 
+    /// Sends it and hangs up without waiting for the answer.
+    pub fn send_and_leave(&self, port: u16) -> io::Result<()> {
+        TcpStream::connect(("127.0.0.1", port))?.write_all(&self.bytes())
+    }
+
     /// Sends it over a connected stream and reads until its end.
     fn exchange(&self, stream: &mut TcpStream) -> io::Result<Reply> {
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        // A server may answer and close before it has read everything: then the answer counts.
+        let sent = stream.write_all(&self.bytes());
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Err(error) if answer.is_empty() => return Err(sent.err().unwrap_or(error)),
+            _ => {}
+        }
+        Reply::parse(&answer).ok_or_else(|| {
+            let text = String::from_utf8_lossy(&answer).into_owned();
+            io::Error::new(io::ErrorKind::InvalidData, format!("not an HTTP answer: {text:?}"))
+        })
+    }
+
+    /// As it stands on the wire.
+    fn bytes(&self) -> Vec<u8> {
         let mut bytes = format!("{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", self.method, self.path);
         for (name, value) in &self.headers {
             bytes.push_str(&format!("{name}: {value}\r\n"));
@@ -71,17 +91,7 @@ impl Request {
         bytes.push_str("\r\n");
         let mut bytes = bytes.into_bytes();
         bytes.extend_from_slice(&self.body);
-        // A server may answer and close before it has read everything: then the answer counts.
-        let sent = stream.write_all(&bytes);
-        let mut answer = Vec::new();
-        match stream.read_to_end(&mut answer) {
-            Err(error) if answer.is_empty() => return Err(sent.err().unwrap_or(error)),
-            _ => {}
-        }
-        Reply::parse(&answer).ok_or_else(|| {
-            let text = String::from_utf8_lossy(&answer).into_owned();
-            io::Error::new(io::ErrorKind::InvalidData, format!("not an HTTP answer: {text:?}"))
-        })
+        bytes
     }
 }
 
