@@ -8,6 +8,7 @@
 #[path = "../tests/pintle/world/mod.rs"]
 mod world;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 use world::{App, World};
@@ -26,13 +27,15 @@ fn main() {
         std::thread::sleep(Duration::from_secs(2));
         (wakeups(processes[0].1) == before).then_some(())
     });
-    let before: Vec<u64> = processes.iter().map(|(_, pid)| wakeups(*pid)).collect();
+    let before: Vec<BTreeMap<String, u64>> = processes.iter().map(|(_, pid)| wakeups(*pid)).collect();
     std::thread::sleep(window);
     println!("\nidle for {} s, one healthy app", window.as_secs());
     println!("{:<12} {:>10} {:>10} {:>8} {:>16}", "process", "RSS KiB", "PSS KiB", "threads", "wake-ups/minute");
     let (mut all_pss, mut all_wakeups) = (0, 0.0);
     for ((name, pid), before) in processes.iter().zip(before) {
-        let per_minute = (wakeups(*pid) - before) as f64 * 60.0 / window.as_secs_f64();
+        // A thread that is new is counted from its beginning; one that has gone meanwhile is not.
+        let woken = |(thread, count): (&String, &u64)| count - before.get(thread).unwrap_or(&0);
+        let per_minute = wakeups(*pid).iter().map(woken).sum::<u64>() as f64 * 60.0 / window.as_secs_f64();
         let (rss, pss) = (memory(*pid, "Rss:"), memory(*pid, "Pss:"));
         println!("{name:<12} {rss:>10} {pss:>10} {:>8} {per_minute:>16.1}", threads(*pid).len());
         all_pss += pss;
@@ -42,14 +45,14 @@ fn main() {
     println!("at most: 6144 KiB RSS each, 6144 KiB PSS and 6 wake-ups a minute together");
 }
 
-/// Voluntary context switches of all threads of a process.
-fn wakeups(pid: u32) -> u64 {
-    let of_thread = |path: &String| {
-        let status = fs::read_to_string(format!("{path}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
+/// Voluntary context switches of each thread of a process.
+fn wakeups(pid: u32) -> BTreeMap<String, u64> {
+    let of_thread = |path: String| {
+        let status = fs::read_to_string(format!("{path}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        Some((path, line.trim().parse().ok()?))
     };
-    threads(pid).iter().map(of_thread).sum()
+    threads(pid).into_iter().filter_map(of_thread).collect()
 }
 
 fn threads(pid: u32) -> Vec<String> {

@@ -117,6 +117,8 @@ fn look(bench: &Bench, world: &mut World, copy: &Copy) {
         history_is_true(&world.history(), shop.live_release().as_deref(), &what);
         world.history()
     });
+    let told = world.pintle(&["--json", "history"]).exits(0).json();
+    assert!(told.get("notices").is_none(), "{what}: the diary was damaged: {}", told["notices"]);
     if let Some(promised) = &copy.promised {
         let kept = history.iter().find(|deployment| deployment.number == promised.number);
         let same = kept.is_some_and(|kept| (kept.status, &kept.release) == (promised.status, &promised.release));

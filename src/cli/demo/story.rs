@@ -218,6 +218,7 @@ fn kill_the_app(stage: &mut Stage, tell: &Tell) -> Result<(), Failure> {
         _ => Ok(None),
     })?;
     tell.good(&format!("kill -9 {old}; back as pid {new}, first answer {} after the kill", spell(began.elapsed())));
+    tell.line("  (100 ms of that are the pause after a run of less than 10 s; a longer run is followed at once)");
     serves(stage, tell, "v2")
 }
 
