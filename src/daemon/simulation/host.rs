@@ -189,7 +189,7 @@ impl Simulation {
             Action::Answer { to, answer } => self.check_answer(to, answer),
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),
             Action::Reload { .. } | Action::Exit => {}
-            Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
+            Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
         }
     }
 
@@ -343,7 +343,9 @@ impl Simulation {
             let left = format!("{:?}", self.processes);
             self.promises_broken(|| format!("nothing of the apps is left when the daemon ends in order: {left}"));
         }
-        self.commit();
+        if self.random.percent(50) {
+            self.commit();
+        }
         self.processes.clear();
         self.crash("the daemon has ended");
     }
@@ -357,7 +359,7 @@ impl Simulation {
         self.promises.new_life(&self.disks);
         let found = self.disks.iter().map(|(app, disk)| {
             let highest = disk.releases.keys().map(|release| release.number()).max().unwrap_or_default();
-            (app.clone(), Found { current: disk.current.clone(), definitions: self.definitions(app), highest })
+            (app.clone(), Found { current: disk.current.clone(), definitions: self.live_definition(app), highest })
         });
         let found: BTreeMap<AppName, Found> = found.collect();
         let snapshot = self.journal.diary.snapshot();
