@@ -52,6 +52,10 @@ impl Simulation {
             self.check_memory(&name);
         }
         self.check_retries();
+        let configured = |name: &AppName| self.config.apps.contains_key(name);
+        let strangers = self.processes.values().filter_map(|process| process.app.clone());
+        let strangers: Vec<AppName> = strangers.filter(|name| !configured(name)).collect();
+        self.promise(strangers.is_empty(), || format!("{strangers:?} run and are configured no longer"));
     }
 
     fn check_what_runs(&mut self, name: &AppName) {
@@ -85,9 +89,9 @@ impl Simulation {
                 *running.entry((service, release)).or_default() += 1;
             }
         }
-        let history = self.promises.rows.values().filter(|row| row.app == *name && row.kind != store::Kind::Backup);
+        let mut history = self.promises.rows.values().filter(|row| row.app == *name && row.kind != store::Kind::Backup);
         let settled = [DeployStatus::Success, DeployStatus::RolledBack, DeployStatus::RollbackFailed];
-        let last = history.filter(|row| row.phase.is_some() && settled.contains(&row.status)).next_back();
+        let last = history.rfind(|row| row.phase.is_some() && settled.contains(&row.status));
         // The one state in which only a person helps.
         let needs_a_person = last.is_some_and(|row| row.status == DeployStatus::RollbackFailed);
         let probes = meant.as_ref().is_some_and(|app| !app.probes.is_empty());
@@ -156,7 +160,7 @@ impl Simulation {
         }
         let spent = self.turns - turns;
         // Per app: a probe every 30 s is one turn to send it out and one to hear of it.
-        let most = 250 * self.config.apps.len() as u64;
+        let most = 300 * self.config.apps.len() as u64;
         let hour = trace::span(Duration::from_secs(3600));
         self.promise(spent <= most, || format!("{spent} turns in {hour} in which nothing happened"));
     }

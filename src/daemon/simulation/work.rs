@@ -165,10 +165,9 @@ impl Simulation {
             }
             (Work::Point(release), Worked::Done(_)) => disk.current = release.clone(),
             // The rename may be done although its sync then fails.
-            (Work::Point(release), Worked::Failed(_)) if number.0 % 2 == 0 => {
-                if release.as_ref().is_none_or(|release| disk.releases.contains_key(release)) {
-                    disk.current = release.clone();
-                }
+            (Work::Point(release), Worked::Failed(_)) if number.0.is_multiple_of(2) => {
+                let is_there = release.as_ref().is_none_or(|release| disk.releases.contains_key(release));
+                disk.current = if is_there { release.clone() } else { disk.current.clone() };
             }
             _ => {}
         }
