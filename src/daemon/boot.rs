@@ -8,7 +8,7 @@ use super::event::Thawed;
 use super::turn::deploys::row_of;
 use super::world::{AppWorld, Listener, Live, SeenDelivery, World};
 use crate::base::{AppName, DeployId, Moment, ReleaseName};
-use crate::config::{Config, Ready, Restart};
+use crate::config::{App, Config, Ready, Restart};
 use crate::control::DeployStatus;
 use crate::deploy::plan::Kind;
 use crate::deploy::recover::{self, Interrupted, Recovery};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What the disk shows of an app.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Found {
     /// What `current` points at, if it is there.
     pub current: Option<ReleaseName>,
@@ -70,10 +70,34 @@ impl World {
             world.supersede_older(now, name, &mut actions);
             world.start_next(now, name, &mut actions);
         }
+        world.history = snapshot.apps.into_iter().filter(|(name, _)| !config.apps.contains_key(name)).collect();
         (world, actions)
     }
 
-    fn run_what_is_live(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+    /// An app is configured that was not before, or not for a while: what is live of it runs again.
+    pub(super) fn take_in(
+        &mut self,
+        now: Moment,
+        name: &AppName,
+        config: Arc<App>,
+        found: Option<Found>,
+        actions: &mut Vec<Action>,
+    ) {
+        let app = match self.parked.remove(name) {
+            Some(parked) => AppWorld { config, removed: false, ..parked },
+            None => {
+                let found = found.unwrap_or_default();
+                self.next_number = self.next_number.max(found.highest.next());
+                let mut app = AppWorld::new(config);
+                app.remember(self.history.remove(name).as_ref(), found);
+                app
+            }
+        };
+        self.apps.insert(name.clone(), app);
+        self.run_what_is_live(now, name, actions);
+    }
+
+    pub(super) fn run_what_is_live(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let Some(app) = self.apps.get(name) else { return };
         let Some(live) = app.live.clone() else { return };
         let startup = app.config.deploy.startup;

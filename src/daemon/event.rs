@@ -1,10 +1,12 @@
 //! What can happen, as the hands tell it. Every event names what it is about.
 
+use super::boot::Found;
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName};
 use crate::config::{App, Config};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
 use crate::store::Entry;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A request that waits for its answer; made by the hands, handed back in `Action::Answer`.
@@ -91,9 +93,10 @@ pub enum Event {
         index: usize,
         result: Result<(), String>,
     },
-    /// A configuration was read and accepted.
+    /// A configuration was read and accepted. `found` are the apps that were not configured before.
     Reconfigured {
         config: Box<Config>,
+        found: BTreeMap<AppName, Found>,
     },
     /// We are to end: the first time in order, the second time at once.
     Stop,

@@ -6,6 +6,7 @@ use super::event::{Event, RequestId};
 use super::hub::Hub;
 use super::journal::Journal;
 use super::post::Post;
+use super::run::look_at;
 use super::work::{self, Bench};
 use crate::base::{AppName, DeployId, InstanceId, ReleaseName};
 use crate::config::{App, Config, Probe, ProbeTarget};
@@ -23,6 +24,7 @@ use crate::os::spawn::{self, Child, Start};
 use crate::os::users;
 use crate::runtime::environment;
 use crate::runtime::process::{self, Which};
+use crate::store::Snapshot;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -319,8 +321,11 @@ impl Hands {
                 if let Err(error) = crate::config::accept(&loaded.files, &self.bench.place.state_dir) {
                     log::error!("keep the accepted configuration: {error}");
                 }
+                let new = loaded.config.apps.values().filter(|app| !self.config.apps.contains_key(&app.name));
+                let found =
+                    new.map(|app| (app.name.clone(), look_at(&self.bench, app, &Snapshot::default()))).collect();
                 self.config = loaded.config.clone();
-                self.post().send(Event::Reconfigured { config: Box::new(loaded.config) });
+                self.post().send(Event::Reconfigured { config: Box::new(loaded.config), found });
                 log::info!("the configuration was read again");
                 Answer::Done {
                     message: "the configuration was read again; what runs goes on as it was deployed".into(),

@@ -159,7 +159,7 @@ fn listener_socket(config: &Config, notices: &mut Vec<String>) -> Option<OwnedFd
 }
 
 /// What the disk shows of an app; scratch of a crash goes first.
-fn look_at(bench: &Bench, app: &config::App, snapshot: &Snapshot) -> Found {
+pub(super) fn look_at(bench: &Bench, app: &config::App, snapshot: &Snapshot) -> Found {
     let dir = bench.place.app(&app.name);
     let releases = Releases::new(&dir);
     let said = backup::clean_scratch(&dir).and_then(|said| {
@@ -365,7 +365,7 @@ impl Loop {
     fn turn(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            if let Event::Reconfigured { config } = &event
+            if let Event::Reconfigured { config, .. } = &event
                 && let Ok(mut apps) = self.apps.write()
             {
                 *apps = config.apps.iter().map(|(name, app)| (name.clone(), Arc::new(app.clone()))).collect();

@@ -10,7 +10,7 @@ mod intake;
 
 use super::action::Action;
 use super::event::{Event, Token};
-use super::world::{Pending, World};
+use super::world::{AppWorld, Pending, World};
 use crate::base::{AppName, InstanceId, Moment};
 use crate::control::{Answer, Phase};
 use crate::store::Entry;
@@ -26,7 +26,7 @@ impl World {
             Event::Resolved { from, asked, commit } => self.resolved(now, from, asked, commit, &mut actions),
             Event::Recorded { token, result } => self.recorded(now, token, result, &mut actions),
             Event::Thawed { app, thawed } => {
-                if let Some(app) = self.apps.get_mut(&app) {
+                if let Some(app) = self.any_app(&app) {
                     app.definitions.insert(thawed.release.clone(), thawed);
                 }
             }
@@ -35,6 +35,9 @@ impl World {
                 match self.stopping {
                     // Its row stays open: the next start of the daemon finds it interrupted.
                     true => self.forget_active(&app),
+                    false if self.apps.get(&app).is_some_and(|app| app.removed) => {
+                        self.abandon(now, &app, &mut actions);
+                    }
                     false => {
                         self.drive(now, &app, Some(number), crate::deploy::Input::Worked(worked), &mut actions);
                     }
@@ -62,7 +65,7 @@ impl World {
             Event::Probed { app, watch, index, result } => {
                 self.probed(now, &app, watch, index, result, &mut actions);
             }
-            Event::Reconfigured { config } => self.reconfigured(now, *config, &mut actions),
+            Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
             Event::Tick => {}
         }
@@ -99,7 +102,8 @@ impl World {
     fn recorded(&mut self, now: Moment, token: Token, result: Result<(), String>, actions: &mut Vec<Action>) {
         match self.pending.remove(&token) {
             Some(Pending::Machine { app, number, facts }) => {
-                if result.is_err() {
+                let goes_on = |app: &AppWorld| app.active.as_ref().is_some_and(|active| active.number == number);
+                if result.is_err() && self.apps.get(&app).is_some_and(goes_on) {
                     self.write_later(facts, actions);
                 }
                 self.drive(now, &app, Some(number), crate::deploy::Input::Recorded(result), actions);
@@ -119,7 +123,7 @@ impl World {
                 }
             },
             Some(Pending::Forgiveness { app: name, commit, to }) => {
-                if let Some(app) = self.apps.get_mut(&name).filter(|_| result.is_ok()) {
+                if let Some(app) = self.any_app(&name).filter(|_| result.is_ok()) {
                     app.quarantine.remove(&commit);
                 }
                 let message = format!("{} may be deployed to {name} again", commit.short());

@@ -6,7 +6,7 @@ use crate::config::App;
 use crate::control::{Answer, DeployStatus};
 use crate::deploy::Deployment;
 use crate::health::Watch;
-use crate::store::Entry;
+use crate::store::{AppSnapshot, Entry};
 use crate::supervise::{Instance, Services};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,6 +17,10 @@ use std::time::Duration;
 pub struct World {
     /// By name; an app whose file is gone stays until its services are down.
     pub apps: BTreeMap<AppName, AppWorld>,
+    /// Apps that are configured no longer and may come back.
+    pub(super) parked: BTreeMap<AppName, AppWorld>,
+    /// What the diary knew of apps that were not configured when the daemon started.
+    pub(super) history: BTreeMap<AppName, AppSnapshot>,
     /// The number the next deployment gets.
     pub next_number: DeployId,
     /// The listener, where one is configured.
@@ -116,6 +120,16 @@ pub struct AppWorld {
     /// Its file is gone: when its services are down, so is it.
     pub removed: bool,
     pub(super) waiters: Vec<Waiter>,
+}
+
+impl World {
+    /// An app, also one that is configured no longer.
+    pub(super) fn any_app(&mut self, name: &AppName) -> Option<&mut AppWorld> {
+        match self.apps.get_mut(name) {
+            Some(app) => Some(app),
+            None => self.parked.get_mut(name),
+        }
+    }
 }
 
 impl AppWorld {

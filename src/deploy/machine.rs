@@ -268,6 +268,10 @@ impl Deployment {
     pub fn waits_for_health(&self) -> bool {
         matches!(self.stage, Stage::Verifying { .. } | Stage::Probation { .. })
     }
+    /// Its end is being written down.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Ending(_))
+    }
     /// A worker is busy for it.
     pub fn is_working(&self) -> bool {
         matches!(self.stage, Stage::Working(_))

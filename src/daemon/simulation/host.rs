@@ -343,9 +343,20 @@ impl Simulation {
             let left = format!("{:?}", self.processes);
             self.promises_broken(|| format!("nothing of the apps is left when the daemon ends in order: {left}"));
         }
-        self.commit();
+        if self.random.percent(50) {
+            self.commit();
+        }
         self.processes.clear();
         self.crash("the daemon has ended");
+    }
+
+    /// What the disk shows of every app.
+    pub(super) fn found(&self) -> BTreeMap<AppName, Found> {
+        let found = self.disks.iter().map(|(app, disk)| {
+            let highest = disk.releases.keys().map(|release| release.number()).max().unwrap_or_default();
+            (app.clone(), Found { current: disk.current.clone(), definitions: self.live_definition(app), highest })
+        });
+        found.collect()
     }
 
     /// A new daemon ends what a killed one left running before it starts its own.
@@ -355,11 +366,7 @@ impl Simulation {
         self.stops_asked = 0;
         self.disks.values_mut().for_each(|disk| disk.sweep());
         self.promises.new_life(&self.disks);
-        let found = self.disks.iter().map(|(app, disk)| {
-            let highest = disk.releases.keys().map(|release| release.number()).max().unwrap_or_default();
-            (app.clone(), Found { current: disk.current.clone(), definitions: self.definitions(app), highest })
-        });
-        let found: BTreeMap<AppName, Found> = found.collect();
+        let found = self.found();
         let snapshot = self.journal.diary.snapshot();
         let (world, actions) = World::boot(self.now, &self.config, snapshot, found, vec![]);
         self.world = Some(world);

@@ -122,6 +122,15 @@ impl Promises {
         self.requests.clear();
     }
 
+    pub(super) fn forget_app(&mut self, name: &AppName) {
+        self.stopped.remove(name);
+        self.last_verb.remove(name);
+    }
+
+    pub(super) fn meddle_with(&mut self, names: &[AppName]) {
+        self.meddled.extend(names.iter().cloned());
+    }
+
     pub(super) fn new_life(&mut self, disks: &BTreeMap<AppName, Disk>) {
         self.meddled = disks.keys().cloned().collect();
         self.at_begin.clear();
@@ -395,7 +404,8 @@ impl Simulation {
             DeployStatus::Failed | DeployStatus::Cancelled | DeployStatus::Refused => {
                 let same = begin.as_ref().is_none_or(|begin| *begin == current);
                 let nothing = current.is_none();
-                self.promise(same || nothing, || {
+                let cut_off = end.message.as_ref().is_some_and(|why| why.contains("configured no longer"));
+                self.promise(same || nothing || cut_off, || {
                     format!("{number} ended as {status}, and {current:?} is live instead of {begin:?}")
                 });
             }

@@ -192,22 +192,3 @@ fn whatever_happens_the_promises_hold() {
 fn whatever_happens_for_a_million_steps_the_promises_hold() {
     hold_many(1_000, 2_500);
 }
-
-/// Which promises break, and how often: for work on the core.
-#[test]
-#[ignore = "tells, and checks nothing"]
-fn survey() {
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut found: BTreeMap<String, (u32, u64)> = BTreeMap::new();
-    let steps = given("PINTLE_STEPS").unwrap_or(1000);
-    for seed in 0..given("PINTLE_SEEDS").unwrap_or(300) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| Simulation::new(seed, Trace::off()).run(steps)));
-        let broken = outcome.unwrap_or_else(|_| Some("panic".into()));
-        let Some(broken) = broken else { continue };
-        let kind: String = broken.chars().filter(|c| !c.is_ascii_digit()).take(110).collect();
-        found.entry(kind).or_insert((0, seed)).0 += 1;
-    }
-    let mut lines: Vec<_> = found.into_iter().map(|(kind, (count, seed))| (count, seed, kind)).collect();
-    lines.sort();
-    lines.iter().for_each(|(count, seed, kind)| println!("{count:5} first {seed:5}  {kind}"));
-}

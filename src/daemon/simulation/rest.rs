@@ -52,6 +52,10 @@ impl Simulation {
             self.check_memory(&name);
         }
         self.check_retries();
+        let configured = |name: &AppName| self.config.apps.contains_key(name);
+        let strangers = self.processes.values().filter_map(|process| process.app.clone());
+        let strangers: Vec<AppName> = strangers.filter(|name| !configured(name)).collect();
+        self.promise(strangers.is_empty(), || format!("{strangers:?} run and are configured no longer"));
     }
 
     fn check_what_runs(&mut self, name: &AppName) {
@@ -156,7 +160,7 @@ impl Simulation {
         }
         let spent = self.turns - turns;
         // Per app: a probe every 30 s is one turn to send it out and one to hear of it.
-        let most = 250 * self.config.apps.len() as u64;
+        let most = 300 * self.config.apps.len() as u64;
         let hour = trace::span(Duration::from_secs(3600));
         self.promise(spent <= most, || format!("{spent} turns in {hour} in which nothing happened"));
     }

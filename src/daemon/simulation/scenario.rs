@@ -68,6 +68,14 @@ pub(super) fn place(commit: &CommitId) -> usize {
     usize::from_str_radix(commit.short(), 16).expect("made by `commit`")
 }
 
+/// The same apps, or all but one of them, as they are meant from now on.
+pub(super) fn other_config(random: &mut Random, names: &[AppName], host: &Host) -> Config {
+    let shapes = [shop(random), clinic(random), tiny(random)];
+    let without = random.percent(40).then(|| random.pick(names).clone()).filter(|_| names.len() > 1);
+    let apps = shapes.into_iter().filter(|app| names.contains(&app.name) && Some(&app.name) != without.as_ref());
+    Config { dir: "/etc/pintle".into(), host: host.clone(), apps: apps.map(|app| (app.name.clone(), app)).collect() }
+}
+
 /// One to three apps of different shapes.
 pub(super) fn config(random: &mut Random) -> Config {
     let shapes = [shop(random), clinic(random), tiny(random)];
@@ -263,8 +271,20 @@ impl Simulation {
             86..90 => self.jump(),
             90..92 => self.fill_the_disk(),
             92..98 => self.kill_a_process(),
+            98 => self.reconfigure(),
             _ => self.ask(Request::Status { app: None }),
         }
+    }
+
+    /// SIGHUP after the files were changed.
+    fn reconfigure(&mut self) {
+        let names: Vec<AppName> = self.branches.keys().cloned().collect();
+        self.config = other_config(&mut self.random, &names, &self.config.host);
+        let gone = names.iter().filter(|name| !self.config.apps.contains_key(*name));
+        gone.for_each(|name| self.promises.forget_app(name));
+        self.promises.meddle_with(&names);
+        let found = if self.world.is_some() { self.found() } else { BTreeMap::new() };
+        self.turn(Event::Reconfigured { config: Box::new(self.config.clone()), found });
     }
 
     fn deliver_something(&mut self, app: AppName) {

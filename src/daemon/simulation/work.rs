@@ -164,6 +164,11 @@ impl Simulation {
                 disk.releases.insert(release.clone(), unfinished);
             }
             (Work::Point(release), Worked::Done(_)) => disk.current = release.clone(),
+            // The rename may be done although its sync then fails.
+            (Work::Point(release), Worked::Failed(_)) if number.0.is_multiple_of(2) => {
+                let is_there = release.as_ref().is_none_or(|release| disk.releases.contains_key(release));
+                disk.current = if is_there { release.clone() } else { disk.current.clone() };
+            }
             _ => {}
         }
     }
@@ -183,8 +188,9 @@ impl Simulation {
         if let Some(thawed) = thawed.and_then(|release| self.thaw(&app, release)) {
             self.hear(Event::Thawed { app: app.clone(), thawed });
         }
-        if let (Work::Point(release), Worked::Done(_)) = (&job.work, &result) {
-            self.hear(Event::Pointed { app: app.clone(), release: release.clone() });
+        if let Work::Point(_) = &job.work {
+            let release = self.disks[&app].current.clone();
+            self.hear(Event::Pointed { app: app.clone(), release });
         }
         if let Work::Steps(_) = job.work {
             let step = StepReport {
@@ -231,9 +237,9 @@ impl Simulation {
         Some(Thawed { release: release.clone(), commit: Some(kept.commit.clone()), definition })
     }
 
-    /// All definitions on disk.
-    pub(super) fn definitions(&self, app: &AppName) -> Vec<Thawed> {
-        self.disks[app].releases.keys().filter_map(|release| self.thaw(app, release)).collect()
+    /// The definition of what is live: the only one that a daemon reads before it begins.
+    pub(super) fn live_definition(&self, app: &AppName) -> Vec<Thawed> {
+        self.disks[app].current.iter().filter_map(|release| self.thaw(app, release)).collect()
     }
 
     /// The plug was pulled: a rename that was not synced yet may never have been.

@@ -1,6 +1,7 @@
 //! The services and probes of each app, and the verbs people have for them.
 
 use super::super::action::Action;
+use super::super::boot::Found;
 use super::super::event::RequestId;
 use super::super::world::{AppWorld, Live, Pending, Waiter, World};
 use crate::base::{AppName, InstanceId, Moment, ReleaseName, ServiceName, Span};
@@ -298,8 +299,8 @@ impl World {
         let gone = self.apps.get(name).is_some_and(|app| {
             app.removed && app.active.is_none() && app.queue.is_empty() && app.services.slots().is_empty()
         });
-        if gone {
-            self.apps.remove(name);
+        if gone && let Some(app) = self.apps.remove(name) {
+            self.parked.insert(name.clone(), app);
         }
     }
 
@@ -351,13 +352,23 @@ impl World {
     }
 
     pub(super) fn pointed(&mut self, name: &AppName, release: Option<ReleaseName>) {
-        let Some(app) = self.apps.get_mut(name) else { return };
+        let Some(app) = self.any_app(name) else { return };
         app.live = release.map(|release| Live { commit: app.commit_of(&release), release });
     }
 
     /// A new configuration: what runs goes on as it was deployed, the next deploy is made by the new one.
-    pub(super) fn reconfigured(&mut self, now: Moment, config: Config, actions: &mut Vec<Action>) {
-        let gone: Vec<AppName> = self.apps.keys().filter(|name| !config.apps.contains_key(*name)).cloned().collect();
+    pub(super) fn reconfigured(
+        &mut self,
+        now: Moment,
+        config: Config,
+        mut found: BTreeMap<AppName, Found>,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.stopping {
+            return;
+        }
+        let gone = |name: &&AppName| !config.apps.contains_key(*name) && !self.apps[*name].removed;
+        let gone: Vec<AppName> = self.apps.keys().filter(gone).cloned().collect();
         for name in gone {
             if let Some(app) = self.apps.get_mut(&name) {
                 app.removed = true;
@@ -365,15 +376,20 @@ impl World {
             let text = format!("{name} is configured no longer: its services stop, its releases and data stay on disk");
             actions.push(Action::Note { level: log::Level::Warn, text });
             self.stop_app_for_good(now, &name, actions);
+            if !self.apps.get(&name).and_then(|app| app.active.as_ref()).is_some_and(|active| active.is_working()) {
+                self.abandon(now, &name, actions);
+            }
         }
         for (name, app) in config.apps {
             let app = Arc::new(app);
             match self.apps.get_mut(&name) {
                 Some(known) => {
-                    known.removed = false;
                     known.config = app;
+                    if std::mem::take(&mut known.removed) {
+                        self.run_what_is_live(now, &name, actions);
+                    }
                 }
-                None => drop(self.apps.insert(name, AppWorld::new(app))),
+                None => self.take_in(now, &name, app, found.remove(&name), actions),
             }
         }
     }

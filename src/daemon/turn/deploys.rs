@@ -9,11 +9,15 @@ use crate::deploy::machine::Deadlines;
 use crate::deploy::{Deployment, End, Fact, Input, Kind, Output, Plan, Work};
 use crate::store::{self, Entry, NewDeployment};
 
+const NOT_CONFIGURED: &str = "its app is configured no longer";
+
 impl World {
     /// A deployment that is on disk: it runs now, or waits its turn. Of several commits that wait the newest wins.
     pub(super) fn enqueue(&mut self, now: Moment, deployment: Deployment, actions: &mut Vec<Action>) {
-        let Some(app) = self.apps.get_mut(&deployment.app) else { return };
         let name = deployment.app.clone();
+        let Some(app) = self.apps.get_mut(&name).filter(|app| !app.removed) else {
+            return self.end_unbegun(now, &deployment, DeployStatus::Cancelled, NOT_CONFIGURED.into(), actions);
+        };
         app.queue.push_back(deployment);
         self.supersede_older(now, &name, actions);
         self.start_next(now, &name, actions);
@@ -303,12 +307,25 @@ impl World {
             at: now.wall,
         };
         actions.push(Action::Record { token: None, entries: vec![entry] });
-        if let Some(app) = self.apps.get_mut(&deployment.app) {
+        if let Some(app) = self.any_app(&deployment.app) {
             let mine = |seen: &&mut SeenDelivery| seen.deployment == Some(number);
             app.seen.values_mut().filter(mine).for_each(|seen| seen.status = Some(status));
         }
         let end = End { status, phase, failed: None, message: Some(message), exit };
         actions.push(Action::Ended { app: deployment.app.clone(), number, end, release: None });
+    }
+
+    /// Ends what an app does and what waits for it: it is configured no longer. Work under way is waited for.
+    pub(super) fn abandon(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let active = app.active.take_if(|active| !active.is_ending());
+        let waiting = std::mem::take(&mut app.queue);
+        if let Some(deployment) = active {
+            self.end_unbegun(now, &deployment, DeployStatus::Failed, NOT_CONFIGURED.into(), actions);
+        }
+        for deployment in waiting {
+            self.end_unbegun(now, &deployment, DeployStatus::Cancelled, NOT_CONFIGURED.into(), actions);
+        }
     }
 
     pub(super) fn forget_active(&mut self, name: &AppName) {

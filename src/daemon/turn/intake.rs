@@ -159,7 +159,10 @@ impl World {
         commit: Option<CommitId>,
         actions: &mut Vec<Action>,
     ) {
-        let Some(app) = self.apps.get(&asked.app) else { return };
+        let Some(app) = self.apps.get(&asked.app) else {
+            let message = no_such_app(&asked.app);
+            return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: USAGE, message } });
+        };
         if let (Some(live), Some(commit), false) = (&app.live, &commit, asked.force)
             && live.commit.as_ref() == Some(commit)
         {

@@ -1,0 +1,228 @@
+//! What people and scripts are shown: the JSON shapes of `--json` (contracts.md section 1). Keys may be added, never
+//! renamed.
+
+use super::states::{AppState, DeployStatus, ListenerState, Phase, RunState, StepStatus, Trigger};
+use crate::base::{AppName, BackupId, Bytes, DeployId, ReleaseName, ServiceName, WallTime};
+use serde::{Deserialize, Serialize};
+
+/// One deployment as `history` lists it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct DeploymentView {
+    pub number: DeployId,
+    pub app: AppName,
+    /// `None` until a branch tip asked for by a person was resolved.
+    pub commit: Option<String>,
+    pub release: Option<ReleaseName>,
+    pub status: DeployStatus,
+    pub phase: Phase,
+    pub trigger: Trigger,
+    /// When it was asked for (queued) or, once it runs, when it began.
+    pub started: WallTime,
+    pub finished: Option<WallTime>,
+    pub duration_seconds: Option<f64>,
+    /// One sentence: why it ended as it did.
+    pub message: Option<String>,
+}
+
+/// `history`: newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct HistoryReport {
+    pub deployments: Vec<DeploymentView>,
+    /// What people should know about the diary itself (set aside as damaged, and when).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+}
+
+/// `show N`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct DeploymentReport {
+    #[serde(flatten)]
+    pub deployment: DeploymentView,
+    pub steps: Vec<StepReport>,
+    /// The release that was live before.
+    pub previous: Option<ReleaseName>,
+    /// What `pintle deploy` ends with for it; `None` while it is not final.
+    pub exit: Option<u8>,
+    /// The log file's path on the server.
+    pub log: Option<String>,
+}
+
+/// A step or built-in action of a deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct StepReport {
+    pub name: String,
+    pub phase: Phase,
+    pub status: StepStatus,
+    /// The command's exit code; 128 + signal when it was killed; `None` for what is not a command.
+    pub exit: Option<i32>,
+    pub duration_seconds: f64,
+}
+
+/// `releases APP`, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ReleasesReport {
+    pub app: AppName,
+    pub releases: Vec<ReleaseView>,
+}
+
+/// A release on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ReleaseView {
+    pub release: ReleaseName,
+    pub commit: Option<String>,
+    /// `live`, `previous`, `good` (was live once), `rolled_back`, `failed`, `unknown`.
+    pub state: String,
+    pub created: Option<WallTime>,
+    pub quarantined: bool,
+}
+
+/// `status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct StatusReport {
+    pub daemon: DaemonView,
+    pub listener: ListenerView,
+    pub host: HostView,
+    pub apps: Vec<AppView>,
+    /// What a person should know now: a broken configuration file, a database set aside, a disk that is full.
+    #[serde(default)]
+    pub notices: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct DaemonView {
+    pub pid: u32,
+    pub version: String,
+    pub uptime_seconds: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ListenerView {
+    pub pid: Option<u32>,
+    pub address: Option<String>,
+    pub state: ListenerState,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct HostView {
+    pub hostname: String,
+    pub uptime_seconds: u64,
+    /// Of the file system that holds the state directory.
+    pub disk_free_bytes: Option<u64>,
+    pub disk_total_bytes: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct AppView {
+    pub app: AppName,
+    pub state: AppState,
+    pub release: Option<ReleaseName>,
+    pub commit: Option<String>,
+    /// The deployment under way.
+    pub deploying: Option<DeployId>,
+    /// Deployments that wait.
+    #[serde(default)]
+    pub waiting: Vec<DeployId>,
+    /// The last look of each probe.
+    #[serde(default)]
+    pub probes: Vec<ProbeView>,
+    pub services: Vec<ServiceView>,
+}
+
+/// The last look of a probe at a running app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ProbeView {
+    pub name: String,
+    /// `None`: not looked yet.
+    pub healthy: Option<bool>,
+    /// What the last failure said.
+    pub message: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ServiceView {
+    pub service: ServiceName,
+    pub state: RunState,
+    pub instances: Vec<InstanceView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct InstanceView {
+    pub pid: Option<u32>,
+    pub state: RunState,
+    pub uptime_seconds: Option<u64>,
+    pub restarts: u64,
+    /// Proportional or resident set of the leader's process; `None` where it cannot be read.
+    pub memory_bytes: Option<u64>,
+    /// How it last ended, in words.
+    pub last_exit: Option<String>,
+    pub release: ReleaseName,
+}
+
+/// What the listener's `GET /status` may show to anybody.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PublicStatus {
+    pub apps: Vec<PublicApp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PublicApp {
+    pub app: AppName,
+    pub state: AppState,
+    pub release: Option<ReleaseName>,
+    pub commit: Option<String>,
+    pub deploying: Option<DeployId>,
+    /// Newest first, five at most: number, commit, status, times - no messages.
+    pub deployments: Vec<PublicDeployment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PublicDeployment {
+    pub number: DeployId,
+    pub commit: Option<String>,
+    pub status: DeployStatus,
+    pub started: WallTime,
+    pub finished: Option<WallTime>,
+}
+
+/// `backup list`, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct BackupsReport {
+    pub backups: Vec<BackupReport>,
+}
+
+/// One backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct BackupReport {
+    pub id: BackupId,
+    pub app: AppName,
+    pub created: WallTime,
+    /// All files.
+    pub bytes: Bytes,
+    /// What it took on disk beyond its predecessor.
+    pub bytes_new: Bytes,
+    /// The release that was live.
+    pub release: Option<ReleaseName>,
+    /// When a drill or a rehearsal last restored it.
+    pub verified: Option<WallTime>,
+    /// `complete`, `incomplete` or `missing`.
+    pub status: String,
+}
