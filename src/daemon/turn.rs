@@ -191,6 +191,13 @@ impl World {
         actions
     }
 
+    /// A listener knows the apps as they were when it started: a new one is given them as they are. Its socket stays
+    /// open meanwhile, so that callers wait and nobody is refused.
+    fn restart_listener(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Down), actions);
+        self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), actions);
+    }
+
     /// The listener is supervised as any service is.
     fn feed_listener(&mut self, now: Moment, input: Input, actions: &mut Vec<Action>) {
         let Some(listener) = &mut self.listener else { return };

@@ -367,6 +367,9 @@ impl World {
         if self.stopping {
             return;
         }
+        if self.triggers_differ(&config) {
+            self.restart_listener(now, actions);
+        }
         let gone = |name: &&AppName| !config.apps.contains_key(*name) && !self.apps[*name].removed;
         let gone: Vec<AppName> = self.apps.keys().filter(gone).cloned().collect();
         for name in gone {
@@ -392,6 +395,13 @@ impl World {
                 None => self.take_in(now, &name, app, found.remove(&name), actions),
             }
         }
+    }
+
+    /// Whether the listener would judge deliveries differently by this configuration.
+    fn triggers_differ(&self, config: &Config) -> bool {
+        let known = self.apps.iter().filter(|(_, app)| !app.removed);
+        let known = known.map(|(name, app)| (name, &app.config.trigger, &app.config.source));
+        !known.eq(config.apps.iter().map(|(name, app)| (name, &app.trigger, &app.source)))
     }
 
     /// Ends an app's work and services, in reverse order.
