@@ -240,7 +240,7 @@ pub struct Trigger {
 /// `[deploy]`: deadlines of a deploy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deploy {
-    /// From fetch to the end of probation; a rollback has as long again for itself.
+    /// From fetch until the release is verified; probation has its own length, a rollback as long again for itself.
     pub timeout: Duration,
     /// Healthy and without a restart for so long before the deploy is final. May be zero.
     pub probation: Duration,

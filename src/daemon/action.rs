@@ -20,6 +20,8 @@ pub struct Job {
     pub forced: bool,
     /// What was asked for; `None`: the branch's tip.
     pub requested: Option<String>,
+    /// Commits that were delivered before it and did not begin.
+    pub rivals: Vec<CommitId>,
     pub commit: Option<CommitId>,
     pub release: Option<ReleaseName>,
     pub previous: Option<ReleaseName>,

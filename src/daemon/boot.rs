@@ -249,7 +249,7 @@ impl AppWorld {
             self.quarantine = quarantine.map(|(commit, row)| (commit.clone(), row.why.clone())).collect();
             for seen in &known.deliveries {
                 let row = SeenDelivery { deployment: seen.deployment, status: seen.status };
-                self.seen.insert(seen.id.clone(), row);
+                self.remember_delivery(&seen.id, row);
             }
             self.hold_what_was_stopped(known);
         }

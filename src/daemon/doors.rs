@@ -3,10 +3,11 @@
 //! What decides anything goes through the loop; what only reads (history, logs) is read here, so that a slow reader
 //! holds up nobody. The listener's door is narrow: it opens for its user only and carries four requests.
 
-use super::event::{Event, RequestId};
+use super::event::{Event, Known, RequestId};
 use super::hands::Replies;
 use super::hub::{Following, log_path};
 use super::work::{self, Bench};
+use super::world::SeenDelivery;
 use crate::base::{AppName, DeployId, ServiceName};
 use crate::config::App;
 use crate::control::wire;
@@ -164,13 +165,13 @@ impl Desk {
 
     /// Has the loop decide.
     fn ask(&self, request: Request, patience: Duration) -> Answer {
-        self.ask_knowing(request, vec![], patience)
+        self.ask_knowing(request, Known::default(), patience)
     }
 
-    fn ask_knowing(&self, request: Request, older: Vec<AppName>, patience: Duration) -> Answer {
+    fn ask_knowing(&self, request: Request, known: Known, patience: Duration) -> Answer {
         let (to, answers) = sync_channel(1);
         let from: RequestId = self.replies.expect(to);
-        self.bench.post.send(Event::Asked { from, request, older });
+        self.bench.post.send(Event::Asked { from, request, known });
         answers.recv_timeout(patience).unwrap_or_else(|_| {
             self.replies.forget(from);
             error(69, format!("the daemon did not answer within {} s", patience.as_secs()))
@@ -184,7 +185,19 @@ impl Desk {
             .iter()
             .filter(|want| self.app(&want.app).is_some_and(|app| work::is_older(&self.bench, &app, &want.commit)));
         let older = older.map(|want| want.app.clone()).collect();
-        self.ask_knowing(Request::Deliver(delivery), older, PATIENCE)
+        let known = Known { older, seen: self.seen_before(&delivery) };
+        self.ask_knowing(Request::Deliver(delivery), known, PATIENCE)
+    }
+
+    /// What became of this delivery's id, as far as the diary remembers: years, where the loop keeps a thousand.
+    fn seen_before(&self, delivery: &Delivery) -> BTreeMap<AppName, SeenDelivery> {
+        let Some(id) = &delivery.id else { return BTreeMap::new() };
+        let Ok(diary) = Diary::open_read_only(&self.bench.place.state_dir) else { return BTreeMap::new() };
+        let seen = delivery.wants.iter().filter_map(|want| {
+            let seen = diary.seen(&want.app, id).ok()??;
+            Some((want.app.clone(), SeenDelivery { deployment: seen.deployment, status: seen.status }))
+        });
+        seen.collect()
     }
 
     fn app(&self, name: &AppName) -> Option<Arc<App>> {

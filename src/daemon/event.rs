@@ -1,6 +1,7 @@
 //! What can happen, as the hands tell it. Every event names what it is about.
 
 use super::boot::Found;
+use super::world::SeenDelivery;
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName};
 use crate::config::{App, Config};
 use crate::control::{DeployAsked, Request, StepReport};
@@ -26,15 +27,24 @@ pub struct Thawed {
     pub definition: Arc<App>,
 }
 
+/// What mirrors and diary know of a delivery before it is judged.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Known {
+    /// Apps for which the delivered commit is an ancestor of the live one.
+    pub older: Vec<AppName>,
+    /// Apps for which the diary holds this delivery's id, and what became of it.
+    pub seen: BTreeMap<AppName, SeenDelivery>,
+}
+
 /// Something happened.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub enum Event {
-    /// Somebody asks. `older` are the apps for which a delivered commit is known to be an ancestor of the live one.
+    /// Somebody asks; with what the hands could find out about a delivery beforehand.
     Asked {
         from: RequestId,
         request: Request,
-        older: Vec<AppName>,
+        known: Known,
     },
     /// A deploy's commit was looked up at the source (or could not be).
     Resolved {

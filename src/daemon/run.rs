@@ -196,11 +196,13 @@ fn discard_unfinished(
     snapshot: &Snapshot,
     live: Option<&crate::base::ReleaseName>,
 ) {
-    let unfinished =
-        snapshot.unfinished.iter().filter(|row| row.app == app.name && row.kind == crate::store::Kind::Deploy);
-    for release in
-        unfinished.filter(|row| row.phase < crate::control::Phase::Switch).filter_map(|row| row.release.as_ref())
-    {
+    let cut_off = |number: DeployId| {
+        snapshot.unfinished.iter().any(|row| {
+            row.number == number && row.kind == crate::store::Kind::Deploy && row.phase < crate::control::Phase::Switch
+        })
+    };
+    // By number: the row of a deploy that was cut off while it fetched does not name its release yet.
+    for release in releases.list().unwrap_or_default().iter().filter(|release| cut_off(release.number())) {
         if Some(release) != live
             && let Err(error) = releases.remove(release)
         {
@@ -376,11 +378,11 @@ impl Loop {
         }
     }
 
+    /// Carries out all actions before the events they caused at once are looked at, so that facts keep their order.
     fn carry_out(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            if let Some(event) = self.act(action) {
-                self.turn(event);
-            }
+        let events: Vec<Event> = actions.into_iter().filter_map(|action| self.act(action)).collect();
+        for event in events {
+            self.turn(event);
         }
     }
 

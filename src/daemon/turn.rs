@@ -22,7 +22,7 @@ impl World {
     pub fn turn(&mut self, now: Moment, event: Event) -> Vec<Action> {
         let mut actions = vec![];
         match event {
-            Event::Asked { from, request, older } => self.asked(now, from, request, &older, &mut actions),
+            Event::Asked { from, request, known } => self.asked(now, from, request, &known, &mut actions),
             Event::Resolved { from, asked, commit } => self.resolved(now, from, asked, commit, &mut actions),
             Event::Recorded { token, result } => self.recorded(now, token, result, &mut actions),
             Event::Thawed { app, thawed } => {

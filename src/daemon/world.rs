@@ -75,6 +75,9 @@ pub struct SeenDelivery {
     pub status: Option<DeployStatus>,
 }
 
+/// Deliveries kept in memory, per app.
+const DELIVERIES: usize = 1_000;
+
 /// Somebody who waits for the services to be as asked.
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -109,8 +112,9 @@ pub struct AppWorld {
     pub(super) retry: Option<Deployment>,
     /// Deployments that wait for it, in order.
     pub queue: VecDeque<Deployment>,
-    /// Deliveries judged before, by the forge's id.
+    /// The last deliveries judged, by the forge's id; older ones are in the diary.
     pub seen: BTreeMap<String, SeenDelivery>,
+    pub(super) seen_in_order: VecDeque<String>,
     /// Commits not to be deployed again by themselves, and why.
     pub quarantine: BTreeMap<CommitId, String>,
     /// Releases that were live and verified, the last first.
@@ -148,11 +152,24 @@ impl AppWorld {
             retry: None,
             queue: VecDeque::new(),
             seen: BTreeMap::new(),
+            seen_in_order: VecDeque::new(),
             quarantine: BTreeMap::new(),
             good: vec![],
             known: BTreeMap::new(),
             removed: false,
             waiters: vec![],
+        }
+    }
+
+    /// Remembers what became of a delivery; the oldest of many is forgotten (the diary keeps it).
+    pub fn remember_delivery(&mut self, id: &str, seen: SeenDelivery) {
+        if self.seen.insert(id.into(), seen).is_none() {
+            self.seen_in_order.push_back(id.into());
+        }
+        if self.seen_in_order.len() > DELIVERIES
+            && let Some(oldest) = self.seen_in_order.pop_front()
+        {
+            self.seen.remove(&oldest);
         }
     }
 

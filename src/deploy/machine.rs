@@ -175,6 +175,9 @@ pub struct Deployment {
     pub retry_of: Option<DeployId>,
     /// What was asked for: a commit, full or not; `None`: the branch's tip.
     pub requested: Option<String>,
+    /// Commits it superseded while it waited. Deliveries may come in the wrong order: should one of these be newer,
+    /// it is the one that counts.
+    pub rivals: Vec<CommitId>,
     /// The commit, once known.
     pub commit: Option<CommitId>,
     /// The release, once it is on disk.
@@ -222,6 +225,7 @@ impl Deployment {
             forced: false,
             retry_of: None,
             requested: None,
+            rivals: vec![],
             commit: None,
             release: match &plan.kind {
                 Kind::Rollback { to, .. } => Some(to.clone()),
@@ -495,6 +499,8 @@ impl Deployment {
         if span.is_zero() {
             return self.announce(Phase::Done);
         }
+        // What is verified and well must not be turned back because its build was slow: probation has its own length.
+        self.overall = None;
         self.stage = Stage::Probation { until: now + span };
         vec![Output::Watch(span)]
     }

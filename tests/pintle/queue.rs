@@ -129,6 +129,36 @@ fn the_newest_waiting_commit_wins() {
 }
 
 #[test]
+fn of_two_that_wait_the_newer_commit_wins_even_when_it_was_delivered_first() {
+    let world = gated_shop();
+    let shop = world.shop();
+    let first = shop.push(&shop.version("v1", &[])).accepted();
+    shop.reaches(first, Phase::Build);
+    let (older, newer) = (shop.version("v2", &[]), shop.version("v3", &[]));
+    let early = shop.push(&newer).accepted();
+    let late = shop.push(&older).accepted();
+    open(&world, "gate");
+    ended(&shop.end_of(early), DeployStatus::Superseded, 6);
+    let report = shop.end_of(late);
+    ended(&report, DeployStatus::Success, 0);
+    assert_eq!(report.deployment.commit.as_deref(), Some(newer.as_str()), "a slow delivery never wins backwards");
+    shop.serves("v3");
+}
+
+#[test]
+fn asking_again_for_what_is_under_way_starts_nothing_new() {
+    let world = gated_shop();
+    let shop = world.shop();
+    let commit = shop.version("v1", &[]);
+    let number = shop.push(&commit).accepted();
+    shop.reaches(number, Phase::Build);
+    world.pintle(&["deploy", "shop", "--commit", &commit, "--detach"]).exits(0);
+    open(&world, "gate");
+    ended(&shop.end_of(number), DeployStatus::Success, 0);
+    assert_eq!(world.history().len(), 1);
+}
+
+#[test]
 fn a_cancelled_deploy_leaves_nothing_running() {
     let mut world = World::with([]);
     let pids = world.root.join("pids");

@@ -8,7 +8,7 @@ use crate::config::{Restart, Service};
 use crate::control::Request;
 use crate::daemon::action::Action;
 use crate::daemon::boot::Found;
-use crate::daemon::event::{Event, RequestId};
+use crate::daemon::event::{Event, Known, RequestId};
 use crate::daemon::world::World;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -303,7 +303,8 @@ impl Simulation {
             }
         }
         self.promises.asked(from, &request);
-        self.turn(Event::Asked { from, request, older });
+        let known = Known { older, ..Known::default() };
+        self.turn(Event::Asked { from, request, known });
     }
 
     pub(super) fn jump(&mut self) {

@@ -324,6 +324,11 @@ impl Simulation {
             return self.promises_broken(|| format!("request {} is answered twice", to.0));
         };
         match answer {
+            // Asked again for what is under way, a person is shown the deployment there is.
+            Answer::Deployment { number, .. } if self.promises.told.contains(&number) => {
+                let again = matches!(&request, Request::Deploy(asked) if !asked.force);
+                self.promise(again, || format!("{number} was used before"));
+            }
             Answer::Deployment { number, .. } => self.check_new_number(number),
             Answer::Delivered { verdicts } => {
                 for verdict in verdicts {

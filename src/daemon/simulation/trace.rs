@@ -40,7 +40,7 @@ pub(super) fn event(event: &Event) -> String {
     let told = match event {
         Event::Thawed { app, thawed } => format!("Thawed {app} {}", thawed.release),
         Event::Worked { app, number, worked } => format!("Worked {app} {number} {worked:?}"),
-        Event::Asked { from, request, older } => format!("Asked {} {request:?} older: {older:?}", from.0),
+        Event::Asked { from, request, known } => format!("Asked {} {request:?} older: {:?}", from.0, known.older),
         Event::Resolved { from, commit, .. } => {
             format!("Resolved {} {:?}", from.0, commit.as_ref().map(|commit| commit.short()))
         }

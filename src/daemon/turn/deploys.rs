@@ -31,6 +31,14 @@ impl World {
         let stays = |waiting: &Deployment| waiting.number == newest || waiting.plan().kind != Kind::Deploy;
         let (stay, older): (Vec<Deployment>, Vec<Deployment>) = app.queue.drain(..).partition(stays);
         app.queue.extend(stay);
+        let delivered = |one: &Deployment| matches!(one.trigger, Trigger::Webhook | Trigger::Deploy | Trigger::Poll);
+        let passed_over =
+            older.iter().filter(|one| delivered(one)).flat_map(|one| one.commit.iter().chain(&one.rivals));
+        let passed_over: Vec<_> = passed_over.cloned().collect();
+        // What a person names is what a person gets.
+        if let Some(one) = app.queue.iter_mut().find(|one| one.number == newest && delivered(one)) {
+            one.rivals.extend(passed_over);
+        }
         for superseded in older {
             let message = format!("superseded by deployment {}", newest.0);
             self.end_unbegun(now, &superseded, DeployStatus::Superseded, message, actions);
@@ -213,6 +221,7 @@ impl World {
             work,
             forced: deployment.forced,
             requested: deployment.requested.clone(),
+            rivals: deployment.rivals.clone(),
             commit: deployment.commit.clone(),
             release: deployment.release.clone(),
             previous: deployment.previous.clone(),

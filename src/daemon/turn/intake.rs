@@ -1,7 +1,7 @@
 //! What is asked for, judged: deliveries, deploys, rollbacks and the other verbs that change something.
 
 use super::super::action::Action;
-use super::super::event::RequestId;
+use super::super::event::{Known, RequestId};
 use super::super::world::{AppWorld, Pending, SeenDelivery, World};
 use super::apps::{Verb, no_such_app};
 use super::deploys::row_of;
@@ -23,7 +23,7 @@ impl World {
         now: Moment,
         from: RequestId,
         request: Request,
-        older: &[AppName],
+        known: &Known,
         actions: &mut Vec<Action>,
     ) {
         let refuse = |exit: u8, message: String| Action::Answer { to: from, answer: Answer::Error { exit, message } };
@@ -42,7 +42,7 @@ impl World {
             Request::PublicStatus => {
                 actions.push(Action::Answer { to: from, answer: Answer::PublicStatus(self.public_status()) });
             }
-            Request::Deliver(delivery) => self.delivered(now, from, delivery, older, actions),
+            Request::Deliver(delivery) => self.delivered(now, from, delivery, known, actions),
             Request::Deploy(asked) => self.deploy_asked(now, from, asked, actions),
             Request::Rollback { app, to, with_data } => self.rollback_asked(now, from, app, to, with_data, actions),
             Request::BackupCreate { app } => {
@@ -74,7 +74,7 @@ impl World {
         now: Moment,
         from: RequestId,
         delivery: Delivery,
-        older: &[AppName],
+        known: &Known,
         actions: &mut Vec<Action>,
     ) {
         let (mut verdicts, mut entries, mut deployments) = (vec![], vec![], vec![]);
@@ -88,7 +88,7 @@ impl World {
                     twin_is_being_written = true;
                     Err(duplicate_of(twin))
                 }
-                (Some(known), None) => judge(known, id.as_deref(), &commit, older.contains(&app)),
+                (Some(world), None) => judge(world, id.as_deref(), &commit, known),
             };
             let (ignored, why, deployment) = match judged {
                 Ok(()) => {
@@ -107,8 +107,9 @@ impl World {
                 }
             };
             if let (Some(id), Some(app), Some(number)) = (&id, self.apps.get_mut(&app), deployment) {
-                let status = app.deployment(number).map(|_| DeployStatus::Running);
-                app.seen.entry(id.clone()).or_insert(SeenDelivery { deployment: None, status }).deployment = deployment;
+                let before = app.seen.get(id).and_then(|seen| seen.status);
+                let status = before.or_else(|| app.deployment(number).map(|_| DeployStatus::Running));
+                app.remember_delivery(id, SeenDelivery { deployment, status });
             }
             if ignored != Some(Ignored::UnknownApp) {
                 entries.push(Entry::Delivery { id, app, commit, deployment, ignored, reason: why, at: now.wall });
@@ -175,6 +176,14 @@ impl World {
                 "this commit is quarantined ({why}); deploy a newer one, lift it with `pintle forgive`, or use --force"
             );
             return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: REFUSED, message } });
+        }
+        let mut under_way = app.active.iter().chain(&app.queue).filter(|twin| twin.plan().kind == Kind::Deploy);
+        if let Some(twin) = under_way.find(|twin| commit.is_some() && twin.commit == commit && !asked.force) {
+            // It is being done: whoever asks again sees the rest of it.
+            let status = if twin.is_queued() { DeployStatus::Queued } else { DeployStatus::Running };
+            let answer = Answer::Deployment { number: twin.number, status };
+            // Said when all that was told to the diary before is on disk: the number among it.
+            return self.record(vec![], Pending::Intake { deployments: vec![], to: from, answer }, actions);
         }
         let name = asked.app.clone();
         let trigger = asked.trigger;
@@ -291,7 +300,7 @@ fn judge(
     app: &AppWorld,
     id: Option<&str>,
     commit: &CommitId,
-    older: bool,
+    known: &Known,
 ) -> Result<(), (Ignored, String, Option<DeployId>)> {
     let under_way = app.active.iter().chain(&app.queue);
     let mut same = under_way.filter(|deployment| deployment.commit.as_ref() == Some(commit));
@@ -304,7 +313,7 @@ fn judge(
     if let Some(why) = app.quarantine.get(commit) {
         return Err((Ignored::Quarantined, format!("quarantined: {why}"), None));
     }
-    let seen = id.and_then(|id| app.seen.get(id));
+    let seen = id.and_then(|id| app.seen.get(id)).or_else(|| known.seen.get(&app.config.name));
     let failed = |seen: &SeenDelivery| {
         matches!(seen.status, Some(DeployStatus::Failed | DeployStatus::Cancelled) | None) && seen.deployment.is_some()
             || matches!(seen.status, Some(DeployStatus::RolledBack | DeployStatus::RollbackFailed))
@@ -312,7 +321,7 @@ fn judge(
     if let Some(seen) = seen.filter(|seen| !failed(seen)) {
         return Err((Ignored::Duplicate, "duplicate: this delivery was seen before".into(), seen.deployment));
     }
-    if older {
+    if known.older.contains(&app.config.name) {
         return Err((Ignored::Older, "older than what is live".into(), None));
     }
     Ok(())

@@ -15,10 +15,11 @@ impl Task<'_> {
     pub(super) fn fetch(&self) -> io::Result<Worked> {
         let (app, mirror) = (&self.job.app, self.mirror()?);
         let tip = self.with_limits(|limits| mirror.fetch(limits))?;
-        let commit = match &self.job.requested {
+        let asked = match &self.job.requested {
             Some(wanted) => mirror.resolve(wanted)?,
             None => tip,
         };
+        let commit = self.newest_of(&mirror, asked)?;
         if let Some(why) = self.why_not(&mirror, &commit)? {
             return Ok(Worked::Refused(why));
         }
@@ -31,6 +32,24 @@ impl Task<'_> {
         self.with_limits(|limits| releases.stage(&mirror, &release, &commit, &app.source, limits, user.as_ref()))?;
         releases.freeze(&release, &frozen)?;
         Ok(Worked::Fetched { commit, release })
+    }
+
+    /// Deliveries may come in the wrong order (a slow run of an older commit ends last): a commit that was superseded
+    /// while both waited is deployed after all when it is the newer one.
+    fn newest_of(&self, mirror: &Mirror, asked: CommitId) -> io::Result<CommitId> {
+        let mut newest = asked;
+        for rival in &self.job.rivals {
+            let known = mirror.contains(rival).unwrap_or(false);
+            if known && mirror.relation(&newest, rival)? == Relation::Newer {
+                self.say(&format!(
+                    "{} was delivered later, but {} is newer: it is deployed",
+                    newest.short(),
+                    rival.short()
+                ));
+                newest = rival.clone();
+            }
+        }
+        Ok(newest)
     }
 
     /// Only commits of the branch, and never backwards unless a person says so.

@@ -19,7 +19,7 @@ use super::action::Job;
 use super::event::Event;
 use super::hub::Hub;
 use super::post::Post;
-use crate::base::{DeployId, Moment};
+use crate::base::{DeployId, Moment, ReleaseName};
 use crate::config::{self, StepPhase};
 use crate::control::{Followed, Phase, StepReport, StepStatus};
 use crate::deploy::{Work, Worked};
@@ -144,20 +144,27 @@ impl Task<'_> {
     }
 
     /// Points `current` at a release that leads to the real data, and tells the loop its definition.
-    fn point(&self, release: Option<&crate::base::ReleaseName>) -> io::Result<Worked> {
+    fn point(&self, release: Option<&ReleaseName>) -> io::Result<Worked> {
+        let (releases, app) = (self.releases(), self.job.app.name.clone());
+        let pointed = self.try_to_point(release);
+        // A rename whose sync failed has happened all the same: the link is asked, not the error.
+        let live = releases.current().unwrap_or_else(|_| release.cloned());
+        self.bench.post.send(Event::Pointed { app, release: live });
+        pointed.map(|()| Worked::Done(vec![]))
+    }
+
+    fn try_to_point(&self, release: Option<&ReleaseName>) -> io::Result<()> {
         let (releases, app) = (self.releases(), self.job.app.name.clone());
         match release {
             Some(release) => {
                 let thawed = thaw(self.bench, &self.job.app, release);
                 let source = &thawed.definition.source;
                 releases.link_shared(release, source, Data::Real, self.user()?.as_ref())?;
-                releases.point(release)?;
-                self.bench.post.send(Event::Thawed { app: app.clone(), thawed });
+                self.bench.post.send(Event::Thawed { app, thawed });
+                releases.point(release)
             }
-            None => releases.unpoint()?,
+            None => releases.unpoint(),
         }
-        self.bench.post.send(Event::Pointed { app, release: release.cloned() });
-        Ok(Worked::Done(vec![]))
     }
 
     /// Before Switch: whatever was made for a release that will not be.
