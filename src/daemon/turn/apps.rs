@@ -383,10 +383,6 @@ impl World {
                 self.abandon(now, &name, actions);
             }
         }
-        if let Some(instance) = self.listener.as_ref().and_then(|listener| listener.process) {
-            // Its successor is given the new secrets; connections wait in the backlog meanwhile.
-            actions.push(Action::Terminate { instance, signal: super::SIGTERM });
-        }
         for (name, app) in config.apps {
             let app = Arc::new(app);
             match self.apps.get_mut(&name) {
