@@ -1,26 +1,9 @@
 //! Which commits are deployed, in which order, and which are not.
 
 use crate::deploy::ended;
-use crate::world::{App, Request, World, is_root, processes, wait_until};
+use crate::world::{App, Gate, Request, World, is_root, processes, wait_until};
 use pintle::control::{DeployStatus, Phase};
 use std::fs;
-
-/// A step that waits until the file `gate` is there.
-fn waits_for(world: &World, gate: &str) -> String {
-    format!("while [ ! -e {}/{gate} ]; do sleep 0.02; done", world.root.display())
-}
-
-fn open(world: &World, gate: &str) {
-    fs::write(world.root.join(gate), "").unwrap();
-}
-
-/// A shop whose build waits for a gate, running.
-fn gated_shop() -> World {
-    let mut world = World::with([]);
-    let gate = waits_for(&world, "gate");
-    world.add(App::new("shop").step("build", "gate", &gate));
-    world.up()
-}
 
 #[test]
 fn the_live_commit_is_deployed_again_only_by_force() {
@@ -51,13 +34,13 @@ fn a_delivery_counts_once_and_a_live_commit_is_not_deployed_again() {
 #[test]
 fn a_failed_deploy_may_be_redelivered() {
     let mut world = World::with([]);
-    let build = format!("test -e {}/network", world.root.display());
-    world.add(App::new("shop").step("build", "install", &build));
+    let network = world.root.join("network");
+    world.add(App::new("shop").step("build", "install", &format!("test -e {}", network.display())));
     let world = world.up();
     let shop = world.shop();
     let request = shop.push_request("main", &shop.version("v1", &[]));
     ended(&shop.end_of(shop.send(&request).accepted()), DeployStatus::Failed, 2);
-    open(&world, "network");
+    fs::write(network, "").unwrap();
     ended(&shop.end_of(shop.send(&request).accepted()), DeployStatus::Success, 0);
     shop.serves("v1");
 }
@@ -116,11 +99,11 @@ fn a_commit_that_is_not_on_the_branch_is_not_deployed() {
 
 #[test]
 fn the_newest_waiting_commit_wins() {
-    let world = gated_shop();
+    let (world, gate) = World::of_a_gated_shop();
     let shop = world.shop();
     let numbers: Vec<u64> =
         ["v1", "v2", "v3", "v4"].iter().map(|version| shop.push(&shop.version(version, &[])).accepted()).collect();
-    open(&world, "gate");
+    gate.open();
     let ends: Vec<DeployStatus> = numbers.iter().map(|number| shop.end_of(*number).deployment.status).collect();
     use DeployStatus::{Success, Superseded};
     assert_eq!(ends[1..], [Superseded, Superseded, Success], "{ends:?}");
@@ -130,14 +113,14 @@ fn the_newest_waiting_commit_wins() {
 
 #[test]
 fn of_two_that_wait_the_newer_commit_wins_even_when_it_was_delivered_first() {
-    let world = gated_shop();
+    let (world, gate) = World::of_a_gated_shop();
     let shop = world.shop();
     let first = shop.push(&shop.version("v1", &[])).accepted();
     shop.reaches(first, Phase::Build);
     let (older, newer) = (shop.version("v2", &[]), shop.version("v3", &[]));
     let early = shop.push(&newer).accepted();
     let late = shop.push(&older).accepted();
-    open(&world, "gate");
+    gate.open();
     ended(&shop.end_of(early), DeployStatus::Superseded, 6);
     let report = shop.end_of(late);
     ended(&report, DeployStatus::Success, 0);
@@ -147,13 +130,13 @@ fn of_two_that_wait_the_newer_commit_wins_even_when_it_was_delivered_first() {
 
 #[test]
 fn asking_again_for_what_is_under_way_starts_nothing_new() {
-    let world = gated_shop();
+    let (world, gate) = World::of_a_gated_shop();
     let shop = world.shop();
     let commit = shop.version("v1", &[]);
     let number = shop.push(&commit).accepted();
     shop.reaches(number, Phase::Build);
     world.pintle(&["deploy", "shop", "--commit", &commit, "--detach"]).exits(0);
-    open(&world, "gate");
+    gate.open();
     ended(&shop.end_of(number), DeployStatus::Success, 0);
     assert_eq!(world.history().len(), 1);
 }
@@ -199,8 +182,8 @@ fn a_quarantined_commit_can_be_forgiven() {
 #[test]
 fn apps_do_not_wait_for_each_other() {
     let mut world = World::with([]);
-    let gate = waits_for(&world, "gate");
-    world.add(App::new("slow").step("build", "gate", &gate));
+    let gate = Gate::closed(&world.root);
+    world.add(App::new("slow").step("build", "gate", &gate.wait()));
     world.add(App::new("quick"));
     let world = world.up();
     let (slow, quick) = (world.site("slow"), world.site("quick"));
@@ -208,7 +191,7 @@ fn apps_do_not_wait_for_each_other() {
     slow.reaches(number, Phase::Build);
     quick.goes_live("v1");
     assert!(!world.show(number).deployment.status.is_final());
-    open(&world, "gate");
+    gate.open();
     ended(&slow.end_of(number), DeployStatus::Success, 0);
     slow.serves("v1");
 }
