@@ -297,7 +297,8 @@ impl World {
         self.answer_late_waiters(now, name, actions);
         self.look(now, name, actions);
         let gone = self.apps.get(name).is_some_and(|app| {
-            app.removed && app.active.is_none() && app.queue.is_empty() && app.services.slots().is_empty()
+            let nothing_left = app.active.is_none() && app.queue.is_empty() && app.services.slots().is_empty();
+            app.removed && nothing_left && app.waiters.is_empty()
         });
         if gone && let Some(app) = self.apps.remove(name) {
             self.parked.insert(name.clone(), app);
