@@ -12,6 +12,17 @@ fn has_keys(value: &Value, keys: &[&str]) {
 }
 
 #[test]
+fn a_story_retold_reads_as_it_was_told() {
+    let world = World::of_a_shop();
+    let number = world.shop().goes_live("v1").deployment.number.0.to_string();
+    let outcome = world.pintle(&["logs", "--deploy", &number, "-f"]).exits(0);
+    for phase in ["preflight", "fetch", "switch", "verify"] {
+        let told: Vec<&str> = outcome.stdout.lines().filter(|line| line.trim() == format!("== {phase}")).collect();
+        assert_eq!(told, [format!("== {phase}")], "{outcome:?}");
+    }
+}
+
+#[test]
 fn json_has_the_promised_shapes() {
     let app = App::new("shop").step("build", "compile", "echo compiling");
     let world = World::with([app]).up();
