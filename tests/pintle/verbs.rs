@@ -174,6 +174,13 @@ fn commands_run_in_the_live_release() {
     world.shop().goes_live("v1");
     let outcome = world.pintle(&["exec", "shop", "--", "sh", "-c", "cat version; echo $PINTLE_APP; exit 7"]).exits(7);
     assert!(outcome.stdout.contains("v1") && outcome.stdout.contains("shop"), "{outcome:?}");
+    // With the settings the release runs with, whatever the files say since.
+    let file = world.config().join("apps/shop.toml");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("\"hello\"", "\"later\"")).unwrap();
+    let greeting = ["exec", "shop", "--", "sh", "-c", "echo $GREETING"];
+    assert_eq!(world.pintle(&greeting).exits(0).stdout, "hello\n");
+    fs::write(&file, "nonsense").unwrap();
+    assert_eq!(world.pintle(&greeting).exits(0).stdout, "hello\n");
 }
 
 #[test]
