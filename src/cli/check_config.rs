@@ -1,7 +1,7 @@
 //! `check-config`: everything that is wrong with the configuration, at once; and what it sets that has no effect yet.
 
 use super::context::Context;
-use super::failure::{CONFIGURATION, Failure};
+use super::failure::{CONFIGURATION, Failure, NOT_PERMITTED};
 use super::style::{Style, Tone};
 use crate::base::AppName;
 use crate::config::{App, Config, Environment, Loaded, Notice, Problem};
@@ -32,16 +32,24 @@ pub fn run(cx: &mut Context<'_>) -> Result<u8, Failure> {
 
 /// The configuration, for verbs that need all of it.
 pub fn loaded(cx: &Context<'_>) -> Result<Loaded, Failure> {
-    Config::load(&cx.config_dir, &Environment::of_process()).map_err(|problems| {
-        let first = problems.first().map(place).unwrap_or_default();
-        let more = match problems.len() {
-            0 | 1 => String::new(),
-            several => format!(" (and {} more)", several - 1),
-        };
-        let wrong = problems.first().map(|problem| problem.wrong.as_str()).unwrap_or_default();
-        Failure::new(CONFIGURATION, format!("the configuration cannot be used: {first}: {wrong}{more}"))
-            .advise("`pintle check-config` lists everything, with what to write instead")
-    })
+    Config::load(&cx.config_dir, &Environment::of_process()).map_err(|problems| unusable(&problems))
+}
+
+/// The first problem, in short; 77 where all that is wrong is who asks.
+fn unusable(problems: &[Problem]) -> Failure {
+    let first = problems.first().map(place).unwrap_or_default();
+    let more = match problems.len() {
+        0 | 1 => String::new(),
+        several => format!(" (and {} more)", several - 1),
+    };
+    let wrong = problems.first().map(|problem| problem.wrong.as_str()).unwrap_or_default();
+    let denied = std::io::Error::from_raw_os_error(libc::EACCES).to_string();
+    if !problems.is_empty() && problems.iter().all(|problem| problem.wrong.ends_with(&denied)) {
+        return Failure::new(NOT_PERMITTED, format!("the configuration may not be read: {first}: {wrong}{more}"))
+            .advise("use sudo");
+    }
+    Failure::new(CONFIGURATION, format!("the configuration cannot be used: {first}: {wrong}{more}"))
+        .advise("`pintle check-config` lists everything, with what to write instead")
 }
 
 /// One app of the configuration.
@@ -88,6 +96,20 @@ fn at(file: &str, line: Option<usize>, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_only_another_may_read_is_no_mistake_in_it() {
+        let problem = |wrong: &str| Problem {
+            file: "/etc/pintle/apps/shop.toml".into(),
+            line: Some(9),
+            key: "trigger.secret".into(),
+            wrong: wrong.into(),
+            advice: String::new(),
+        };
+        let denied = problem("cannot read /etc/pintle/secrets/shop: Permission denied (os error 13)");
+        assert_eq!(unusable(std::slice::from_ref(&denied)).exit, 77);
+        assert_eq!(unusable(&[denied, problem("is missing")]).exit, 78);
+    }
 
     #[test]
     fn every_problem_has_its_place_and_its_remedy() {

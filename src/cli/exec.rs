@@ -6,8 +6,9 @@ use super::context::Context;
 use super::failure::{CONFIGURATION, Failure, IO, NOT_PERMITTED};
 use super::place;
 use crate::base::{AppName, CommitId, ReleaseName};
-use crate::config::{App, Paths};
+use crate::config::{self, App, Environment, Paths};
 use crate::os::command::Spec;
+use crate::os::releases::Releases;
 use crate::os::users::{self, User};
 use crate::runtime::environment;
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -19,8 +20,7 @@ use std::path::{Path, PathBuf};
 /// `pintle exec`. Comes back only when it failed: the command takes our place, terminal, exit code and all.
 pub fn run(args: &ExecArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
     let name = place::app(cx, args.app.as_deref())?;
-    let app = loaded_app(cx, &name)?;
-    let spec = spec(&app, &cx.paths(), &args.command)?;
+    let spec = spec(cx, &name, &cx.paths(), &args.command)?;
     if let Some(user) = &spec.user {
         become_user(user)?;
     }
@@ -28,9 +28,10 @@ pub fn run(args: &ExecArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
 }
 
 /// What to run, where, as whom and with which environment.
-fn spec(app: &App, paths: &Paths, argv: &[String]) -> Result<Spec, Failure> {
-    let home = paths.state_dir.join("apps").join(&app.name);
+fn spec(cx: &Context<'_>, name: &AppName, paths: &Paths, argv: &[String]) -> Result<Spec, Failure> {
+    let home = paths.state_dir.join("apps").join(name);
     let (release, dir) = live(&home.join("current"))?;
+    let app = &as_deployed(cx, name, &home, &release)?;
     let cwd = dir.join(&app.source.subdirectory);
     let user = app.user.as_deref().map(users::lookup).transpose().map_err(|error| Failure::io(&error))?;
     let commit = full_commit(&paths.state_dir, &app.name, &release);
@@ -41,6 +42,18 @@ fn spec(app: &App, paths: &Paths, argv: &[String]) -> Result<Spec, Failure> {
         env.push(("TERM".into(), term));
     }
     Ok(Spec { argv: argv.to_vec(), cwd, env, user, ..Spec::default() })
+}
+
+/// The app as it runs: by the definition the release was deployed with; without one that can be used, by today's files.
+fn as_deployed(cx: &Context<'_>, name: &AppName, home: &Path, release: &ReleaseName) -> Result<App, Failure> {
+    let frozen = match Releases::new(home).frozen(release) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(Failure::io(&error).advise("use sudo"));
+        }
+        frozen => frozen.ok().flatten(),
+    };
+    let thaw = |document| config::thaw(name, &document, &cx.config_dir, &Environment::of_process()).ok();
+    frozen.and_then(thaw).map_or_else(|| loaded_app(cx, name), Ok)
 }
 
 /// The live release and its directory.

@@ -206,7 +206,7 @@ fn told(cx: &mut Context<'_>, wanted: &Wanted, files: &Files, written: &[PathBuf
     let config = cx.config_dir.display().to_string();
     let pintle = if config == "/etc/pintle" { "pintle".into() } else { format!("pintle --config {config}") };
     let next = [
-        format!("edit {}: the services to run, the steps to build", files.app.display()),
+        format!("edit {}: the user to run as, the services, the steps to build", files.app.display()),
         format!("{pintle} check-config"),
         format!("systemctl restart pintle     (or in the foreground: {pintle} run)"),
         format!("{pintle} deploy {app}"),

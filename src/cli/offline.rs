@@ -46,11 +46,18 @@ pub fn releases(state_dir: &Path, app: &AppName) -> Result<ReleasesReport, Failu
     let live = fs::read_link(home.join("current")).ok().and_then(|to| Some(to.file_name()?.to_str()?.to_owned()));
     // Without a diary the directories are still worth listing.
     let known = diary(state_dir).and_then(|diary| diary.releases_info(app).map_err(unread)).unwrap_or_default();
+    let previous = known.iter().filter(|info| info.good && live.as_deref() != Some(info.release.as_str()));
+    let previous = previous.map(|info| info.release.clone()).next();
     let view = |release: ReleaseName| {
         let info = known.iter().find(|info| info.release == release);
         let is_live = live.as_deref() == Some(release.as_str());
         ReleaseView {
-            state: if is_live { "live" } else { info.map_or("unknown", fared) }.into(),
+            state: match info {
+                _ if is_live => "live",
+                _ if previous.as_ref() == Some(&release) => "previous",
+                info => info.map_or("unknown", fared),
+            }
+            .into(),
             commit: info.map(|info| info.commit.to_string()),
             created: info.map(|info| info.created),
             quarantined: info.is_some_and(|info| info.quarantined),
@@ -120,7 +127,7 @@ pub fn service_logs(
     files.sort();
     let mut all = Vec::new();
     for (service, path) in files {
-        let named = |line: Vec<u8>| [format!("{service}: ").as_bytes(), &line].concat();
+        let named = |line: Vec<u8>| [format!("{service} | ").as_bytes(), &line].concat();
         all.extend(tail(&path, lines)?.into_iter().map(named));
     }
     Ok(all)
@@ -166,7 +173,7 @@ mod tests {
             service_logs(&scratch.path, &app, service.map(|s| s.parse().unwrap()).as_ref(), n).map(text)
         };
         assert_eq!(logs(Some("web"), 2).unwrap(), "two\nthree");
-        assert_eq!(logs(None, 1).unwrap(), "web: three\nworker: w");
+        assert_eq!(logs(None, 1).unwrap(), "web | three\nworker | w");
         assert!(logs(Some("mail"), 1).unwrap_err().message.contains("logs/mail.log"));
         assert_eq!(deployment_log(&scratch.path, DeployId(42), u32::MAX).map(text).unwrap(), "built");
         assert_eq!(deployment_log(&scratch.path, DeployId(43), 1).unwrap_err().exit, 64);

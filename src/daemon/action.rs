@@ -25,7 +25,9 @@ pub struct Job {
     pub commit: Option<CommitId>,
     pub release: Option<ReleaseName>,
     pub previous: Option<ReleaseName>,
-    /// The commit that is live.
+    /// The commit of `previous`.
+    pub previous_commit: Option<CommitId>,
+    /// The commit that is live; from the switch on the deployment's own.
     pub live_commit: Option<CommitId>,
     pub backup: Option<BackupId>,
     /// Releases that must stay on disk whatever their age.

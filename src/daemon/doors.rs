@@ -298,7 +298,7 @@ impl Desk {
             let seen = self.bench.hub.news();
             // Joined before the diary is asked: a deployment that ends in between is found in one of the two.
             if let Some(Following { length, phase, rest, .. }) = self.bench.hub.follow(number) {
-                send_log(&path, length, out)?;
+                send_log(&path, length, number, out)?;
                 if let Some(phase) = phase {
                     wire::send(out, &Followed::Phase { phase, number })?;
                 }
@@ -447,17 +447,23 @@ fn work_patience() -> Duration {
     work::GIT_PATIENCE + PATIENCE
 }
 
-fn send_log(path: &Path, length: u64, out: &mut UnixStream) -> io::Result<()> {
+fn send_log(path: &Path, length: u64, number: DeployId, out: &mut UnixStream) -> io::Result<()> {
     let Ok(file) = File::open(path) else { return Ok(()) };
     for line in BufReader::new(file.take(length)).split(b'\n') {
-        wire::send(out, &Followed::Log { line: String::from_utf8_lossy(&line?).into_owned() })?;
+        wire::send(out, &retold(String::from_utf8_lossy(&line?).into_owned(), number))?;
     }
     Ok(())
 }
 
+/// A line of the file as it was told live: who joins late sees the same story, and a retold one lines up with it.
+fn retold(line: String, number: DeployId) -> Followed {
+    let phase = line.strip_prefix("== ").and_then(|name| serde_json::from_value(name.into()).ok());
+    phase.map_or(Followed::Log { line }, |phase| Followed::Phase { phase, number })
+}
+
 /// A deployment that is over, as a stream.
 fn send_ended(report: DeploymentReport, path: &Path, out: &mut UnixStream) -> io::Result<()> {
-    send_log(path, u64::MAX, out)?;
+    send_log(path, u64::MAX, report.deployment.number, out)?;
     for step in report.steps {
         wire::send(out, &Followed::Step(step))?;
     }

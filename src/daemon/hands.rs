@@ -328,7 +328,9 @@ impl Hands {
                 self.post().send(Event::Reconfigured { config: Box::new(loaded.config), found });
                 log::info!("the configuration was read again");
                 Answer::Done {
-                    message: "the configuration was read again; what runs goes on as it was deployed".into(),
+                    message: "the configuration was read again; what runs goes on as it was deployed \
+                              (`pintle deploy --force` deploys it anew)"
+                        .into(),
                 }
             }
             Err(problems) => {

@@ -23,7 +23,7 @@ impl World {
             listener: self.listener_view(),
             host,
             apps: apps.map(|app| self.app_view(now, app)).collect(),
-            notices: self.notices.clone(),
+            notices: self.broken_files.iter().chain(&self.notices).cloned().collect(),
         }
     }
 

@@ -53,7 +53,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     memory::tune();
     let began = Moment::now();
     let environment = Arc::new(config::Environment::of_process());
-    let (config, mut notices) = configuration(config_dir, &environment)?;
+    let (config, broken_files) = configuration(config_dir, &environment)?;
     let place = Place { state_dir: config.host.state_dir.clone(), runtime_dir: config.host.runtime_dir.clone() };
     files::make_dir(&place.state_dir, 0o755)?;
     files::make_dir(&place.runtime_dir, 0o755)?;
@@ -64,7 +64,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
 
     let opened =
         Diary::open(&place.state_dir, began).map_err(|error| Failure { exit: 3, message: error.to_string() })?;
-    notices.extend(opened.notice);
+    let mut notices: Vec<String> = opened.notice.into_iter().collect();
     let snapshot = opened.snapshot;
     let post = Post::new()?;
     let bench = Bench {
@@ -85,7 +85,8 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     open_doors(&config, desk)?;
 
     let scribe = Scribe::start()?;
-    let (world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices);
+    let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices);
+    world.broken_files = broken_files;
     let hands = Hands::new(bench, config, journal, replies, scribe, listener_socket);
     let mut turning = Loop::new(world, hands, signals, apps)?;
     turning.begin(actions);
@@ -98,14 +99,14 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
 }
 
 /// The configuration; a broken one is reported loudly and the last accepted one used.
-fn configuration(dir: &Path, environment: &config::Environment) -> Result<(Config, Vec<String>), Failure> {
+fn configuration(dir: &Path, environment: &config::Environment) -> Result<(Config, Option<String>), Failure> {
     let problems = match Config::load(dir, environment) {
         Ok(loaded) => {
             let state_dir = &loaded.config.host.state_dir;
             let kept = files::make_dir(state_dir, 0o755).and_then(|()| config::accept(&loaded.files, state_dir));
             return match kept {
-                Ok(()) => Ok((loaded.config, vec![])),
-                Err(error) => Ok((loaded.config, vec![format!("the configuration could not be kept: {error}")])),
+                Ok(()) => Ok((loaded.config, None)),
+                Err(error) => Ok((loaded.config, Some(format!("the configuration could not be kept: {error}")))),
             };
         }
         Err(problems) => problems,
@@ -124,7 +125,7 @@ fn configuration(dir: &Path, environment: &config::Environment) -> Result<(Confi
                 dir.display(),
                 lines.len()
             );
-            Ok((loaded.config, vec![notice]))
+            Ok((loaded.config, Some(notice)))
         }
         Err(_) => Err(Failure { exit: 78, message }),
     }
@@ -424,6 +425,7 @@ impl Loop {
         for signal in self.signals.take() {
             match signal {
                 signals::Signal::Stop => {
+                    log::info!("told to end: stopping the apps");
                     systemd::stopping();
                     self.turn(Event::Stop);
                 }

@@ -27,7 +27,9 @@ pub struct World {
     pub listener: Option<Listener>,
     /// Process ids of running instances.
     pub pids: BTreeMap<InstanceId, u32>,
-    /// What people should know now.
+    /// What is wrong with the configuration's files, until a reload finds them whole.
+    pub broken_files: Option<String>,
+    /// What else people should know as long as this daemon runs.
     pub notices: Vec<String>,
     /// We are ending.
     pub stopping: bool,

@@ -85,6 +85,26 @@ fn steps_and_services_see_what_they_should_and_nothing_else() {
 }
 
 #[test]
+fn every_step_of_a_deploy_knows_the_commit_before() {
+    let say = |phase: &str| format!("echo \"{phase} came after <$PINTLE_PREVIOUS_COMMIT>\"");
+    let app =
+        ["build", "smoke", "after"].iter().fold(App::new("shop"), |app, phase| app.step(phase, phase, &say(phase)));
+    let world = World::with([app]).up();
+    let shop = world.shop();
+    let first = shop.goes_live("v1");
+    let before = shop.repo.head();
+    let second = shop.goes_live("v2");
+    for (report, commit) in [(first, ""), (second, before.as_str())] {
+        let log = shop.log_of(&report);
+        for phase in ["build", "smoke", "after"] {
+            let told = log.lines().filter(|line| line.starts_with(&format!("{phase} came after")));
+            let told: Vec<&str> = told.collect();
+            assert!(!told.is_empty() && told.iter().all(|line| line.ends_with(&format!("<{commit}>"))), "{log}");
+        }
+    }
+}
+
+#[test]
 fn steps_run_as_the_app_user() {
     let whom = if is_root() { "nobody".to_owned() } else { std::env::var("USER").unwrap_or_default() };
     let mut world = World::with([]);

@@ -134,6 +134,8 @@ fn broken_files_at_start_are_told_and_the_last_good_ones_used() {
     let mut world = World::of_a_shop();
     world.shop().goes_live("v1");
     world.stop_daemon();
+    assert!(!world.daemon_said().contains("listener ended"), "an orderly end is no trouble: {}", world.daemon_said());
+    let good = fs::read_to_string(world.config().join("apps/shop.toml")).unwrap();
     fs::write(world.config().join("apps/shop.toml"), "[source]\ngit = 7\n[nonsense]\n").unwrap();
     world.start_daemon();
     world.wait("the app", || world.shop().get("/").ok().filter(|reply| reply.body == "v1"));
@@ -141,6 +143,9 @@ fn broken_files_at_start_are_told_and_the_last_good_ones_used() {
     let status = world.status();
     assert!(status.notices.iter().any(|notice| notice.contains("check-config")), "{status:?}");
     world.shop().goes_live("v2");
+    fs::write(world.config().join("apps/shop.toml"), good).unwrap();
+    world.pintle(&["reload"]).exits(0);
+    world.wait("the notice to go", || world.status().notices.is_empty().then_some(()));
 }
 
 #[test]

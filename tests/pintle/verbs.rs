@@ -12,6 +12,17 @@ fn has_keys(value: &Value, keys: &[&str]) {
 }
 
 #[test]
+fn a_story_retold_reads_as_it_was_told() {
+    let world = World::of_a_shop();
+    let number = world.shop().goes_live("v1").deployment.number.0.to_string();
+    let outcome = world.pintle(&["logs", "--deploy", &number, "-f"]).exits(0);
+    for phase in ["preflight", "fetch", "switch", "verify"] {
+        let told: Vec<&str> = outcome.stdout.lines().filter(|line| line.trim() == format!("== {phase}")).collect();
+        assert_eq!(told, [format!("== {phase}")], "{outcome:?}");
+    }
+}
+
+#[test]
 fn json_has_the_promised_shapes() {
     let app = App::new("shop").step("build", "compile", "echo compiling");
     let world = World::with([app]).up();
@@ -163,6 +174,13 @@ fn commands_run_in_the_live_release() {
     world.shop().goes_live("v1");
     let outcome = world.pintle(&["exec", "shop", "--", "sh", "-c", "cat version; echo $PINTLE_APP; exit 7"]).exits(7);
     assert!(outcome.stdout.contains("v1") && outcome.stdout.contains("shop"), "{outcome:?}");
+    // With the settings the release runs with, whatever the files say since.
+    let file = world.config().join("apps/shop.toml");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("\"hello\"", "\"later\"")).unwrap();
+    let greeting = ["exec", "shop", "--", "sh", "-c", "echo $GREETING"];
+    assert_eq!(world.pintle(&greeting).exits(0).stdout, "hello\n");
+    fs::write(&file, "nonsense").unwrap();
+    assert_eq!(world.pintle(&greeting).exits(0).stdout, "hello\n");
 }
 
 #[test]

@@ -32,7 +32,7 @@ The webhook's form at github:
   Events        just the push event
 
 Next:
-  1. edit {at}/apps/shop.toml: the services to run, the steps to build
+  1. edit {at}/apps/shop.toml: the user to run as, the services, the steps to build
   2. pintle --config {at} check-config
   3. systemctl restart pintle     (or in the foreground: pintle --config {at} run)
   4. pintle --config {at} deploy shop

@@ -27,7 +27,9 @@ impl World {
         actions: &mut Vec<Action>,
     ) {
         if self.listener.as_ref().is_some_and(|listener| listener.process == Some(instance)) {
-            if let Input::Exited { words, .. } | Input::SpawnFailed(words) = &input {
+            if let Input::Exited { words, .. } | Input::SpawnFailed(words) = &input
+                && !self.stopping
+            {
                 let text = format!("the listener ended: {words}");
                 actions.push(Action::Note { level: log::Level::Warn, text });
             }
@@ -371,6 +373,7 @@ impl World {
         if self.triggers_differ(&config) {
             self.restart_listener(now, actions);
         }
+        self.broken_files = None;
         let gone = |name: &&AppName| !config.apps.contains_key(*name) && !self.apps[*name].removed;
         let gone: Vec<AppName> = self.apps.keys().filter(gone).cloned().collect();
         for name in gone {

@@ -225,6 +225,7 @@ impl World {
             commit: deployment.commit.clone(),
             release: deployment.release.clone(),
             previous: deployment.previous.clone(),
+            previous_commit: deployment.previous.as_ref().and_then(|release| app.commit_of(release)),
             live_commit: live.and_then(|live| live.commit.clone()),
             backup: deployment.backup.clone(),
             keep: keep.into_iter().flatten().chain(running).chain(awaited).collect(),

@@ -85,7 +85,7 @@ impl Task<'_> {
         let sight = StepSight {
             release,
             commit: self.job.commit.as_ref(),
-            previous_commit: self.job.live_commit.as_ref(),
+            previous_commit: self.job.previous_commit.as_ref(),
             phase,
             url,
             rehearsal: rehearsal.then_some(&app.rehearsal.env),
