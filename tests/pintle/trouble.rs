@@ -122,6 +122,15 @@ fn a_hung_fetch_is_ended_at_its_deadline() {
 }
 
 #[test]
+fn a_person_hears_of_a_hung_remote_from_the_deployment() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("\"http://{}/owner/shop.git\"", silent.local_addr().unwrap());
+    let world = World::with([App::new("shop").set("source", "git", &url).set("deploy", "timeout", "\"1s\"")]).up();
+    let outcome = world.pintle(&["deploy", "shop"]).exits(3);
+    assert!(outcome.stderr.contains("failed in fetch"), "{outcome:?}");
+}
+
+#[test]
 fn a_branch_that_does_not_exist_is_named() {
     let world = World::with([App::new("shop").set("source", "branch", "\"no-such-branch\"")]).up();
     world.shop().version("v1", &[]);
