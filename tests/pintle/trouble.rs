@@ -274,6 +274,26 @@ fn a_full_disk_loses_nothing() {
 
 #[test]
 #[ignore = "mounts a small file system: needs root; .ci/run runs it"]
+fn a_release_that_fills_the_disk_is_rolled_back() {
+    let small = Small::mount(130);
+    let ballast = small.dir().join("ballast");
+    let fill = format!(
+        "if grep -q v2 version && [ -z \"$PINTLE_REHEARSAL\" ]; then cat /dev/zero > {0}; cat /dev/zero > {0}.more; exit 1; fi",
+        ballast.display()
+    );
+    let app = App::new("shop").step("smoke", "fill", &fill);
+    let world = World::with_state_in(&small.dir().join("state"), [app]).up();
+    let shop = world.shop();
+    shop.goes_live("v1");
+    shop.version("v2", &[]);
+    world.pintle(&["deploy", "shop"]).exits(4);
+    shop.serves("v1");
+    fs::remove_file(ballast).unwrap();
+    shop.goes_live("v3");
+}
+
+#[test]
+#[ignore = "mounts a small file system: needs root; .ci/run runs it"]
 fn a_disk_that_turns_read_only_loses_nothing() {
     let small = Small::mount(129);
     let mut world = World::with_state_in(&small.dir().join("state"), [App::new("shop")]).up();
