@@ -2,7 +2,7 @@
 
 use crate::deploy::ended;
 use crate::world::site::Site;
-use crate::world::{App, Request, World, processes, wait_until};
+use crate::world::{App, Gate, Request, World, processes, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pintle::control::{AppState, DeployStatus, Phase, RunState, Trigger};
@@ -87,16 +87,15 @@ fn an_app_that_is_taken_out_ends() {
 #[test]
 fn a_daemon_that_is_told_to_end_during_a_deploy_tries_it_again() {
     let mut world = World::with([]);
-    let gate = world.root.join("gate");
-    let build = format!("grep v1 version || while [ ! -e {} ]; do sleep 0.02; done", gate.display());
-    world.add(App::new("shop").step("build", "gate", &build));
+    let gate = Gate::closed(&world.root);
+    world.add(App::new("shop").step("build", "gate", &format!("grep v1 version || {}", gate.wait())));
     let mut world = world.up();
     let shop = world.shop().clone();
     shop.goes_live("v1");
     let number = shop.push(&shop.version("v2", &[])).accepted();
     shop.reaches(number, Phase::Build);
     assert_eq!(world.stop_daemon().code(), Some(0));
-    fs::write(gate, "").unwrap();
+    gate.open();
     world.start_daemon();
     world.wait("the retry", || {
         let history = world.history();
@@ -172,17 +171,13 @@ fn an_app_and_the_listener_may_live_on_unix_sockets() {
 
 #[test]
 fn a_waiting_script_that_leaves_changes_nothing() {
-    let mut world = World::with([]);
-    let gate = world.root.join("gate");
-    let build = format!("while [ ! -e {} ]; do sleep 0.02; done", gate.display());
-    world.add(App::new("shop").step("build", "gate", &build));
-    let world = world.up();
+    let (world, gate) = World::of_a_gated_shop();
     let shop = world.shop();
     let body = serde_json::json!({ "commit": shop.version("v1", &[]) });
     let request = Request::post("/deploy/shop?wait=1").json(&body).signed(crate::world::site::SECRET);
     request.send_and_leave(world.hook).unwrap();
     let number = world.wait("the deploy", || world.history().first().map(|d| d.number.0));
-    fs::write(gate, "").unwrap();
+    gate.open();
     ended(&shop.end_of(number), DeployStatus::Success, 0);
     shop.send(&Request::get("/health")).is(200);
 }

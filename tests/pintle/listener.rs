@@ -303,11 +303,7 @@ fn a_manual_deploy_takes_both_shapes() {
 
 #[test]
 fn waiting_scripts_do_not_hold_up_webhooks() {
-    let mut world = World::with([]);
-    let gate = world.root.join("gate");
-    let build = format!("while [ ! -e {} ]; do sleep 0.02; done", gate.display());
-    world.add(App::new("shop").step("build", "gate", &build));
-    let world = world.up();
+    let (world, gate) = World::of_a_gated_shop();
     let commit = world.shop().version("v1", &[]);
     let body = json!({ "commit": commit });
     std::thread::scope(|scope| {
@@ -320,7 +316,7 @@ fn waiting_scripts_do_not_hold_up_webhooks() {
             send(&world, &event("/webhook", "ping", &json!({}))).is(200);
         }
         assert!(began.elapsed().as_secs() < 5, "ten requests took {:?} while others wait", began.elapsed());
-        fs::write(&gate, "").unwrap();
+        gate.open();
         let statuses: Vec<u16> = waiters.into_iter().map(|w| w.join().unwrap().unwrap().status).collect();
         assert!(statuses.contains(&200), "{statuses:?}");
     });

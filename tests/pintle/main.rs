@@ -10,6 +10,7 @@ mod backups;
 mod changes;
 mod cli;
 mod deploy;
+mod examples;
 mod listener;
 mod power_cut;
 mod queue;

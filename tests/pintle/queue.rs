@@ -2,31 +2,14 @@
 
 use crate::deploy::ended;
 use crate::world::site::SECRET;
-use crate::world::{App, Request, World, is_root, processes, wait_until};
+use crate::world::{App, Gate, Request, World, is_root, processes, wait_until};
 use pintle::control::{DeployStatus, Phase};
 use std::fs;
-
-/// A step that waits until the file `gate` is there.
-fn waits_for(world: &World, gate: &str) -> String {
-    format!("while [ ! -e {}/{gate} ]; do sleep 0.02; done", world.root.display())
-}
-
-fn open(world: &World, gate: &str) {
-    fs::write(world.root.join(gate), "").unwrap();
-}
 
 /// How many deliveries the diary has.
 fn deliveries(world: &World) -> u32 {
     let diary = rusqlite::Connection::open(world.state().join("pintle.db")).unwrap();
     diary.query_row("SELECT count(*) FROM deliveries", [], |row| row.get(0)).unwrap()
-}
-
-/// A shop whose build waits for a gate, running.
-fn gated_shop() -> World {
-    let mut world = World::with([]);
-    let gate = waits_for(&world, "gate");
-    world.add(App::new("shop").step("build", "gate", &gate));
-    world.up()
 }
 
 #[test]
@@ -58,13 +41,13 @@ fn a_delivery_counts_once_and_a_live_commit_is_not_deployed_again() {
 #[test]
 fn a_failed_deploy_may_be_redelivered() {
     let mut world = World::with([]);
-    let build = format!("test -e {}/network", world.root.display());
-    world.add(App::new("shop").step("build", "install", &build));
+    let network = world.root.join("network");
+    world.add(App::new("shop").step("build", "install", &format!("test -e {}", network.display())));
     let world = world.up();
     let shop = world.shop();
     let request = shop.push_request("main", &shop.version("v1", &[]));
     ended(&shop.end_of(shop.send(&request).accepted()), DeployStatus::Failed, 2);
-    open(&world, "network");
+    fs::write(network, "").unwrap();
     ended(&shop.end_of(shop.send(&request).accepted()), DeployStatus::Success, 0);
     shop.serves("v1");
 }
@@ -85,7 +68,7 @@ fn nothing_is_deployed_backwards() {
 
 #[test]
 fn a_script_that_is_run_again_waits_for_the_deploy_under_way() {
-    let world = gated_shop();
+    let (world, gate) = World::of_a_gated_shop();
     let shop = world.shop();
     let commit = shop.version("v1", &[]);
     let asked = serde_json::json!({ "commit": commit });
@@ -94,7 +77,7 @@ fn a_script_that_is_run_again_waits_for_the_deploy_under_way() {
     let answered = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| shop.send(&again));
         world.wait("the second delivery", || (deliveries(&world) == 2).then_some(()));
-        open(&world, "gate");
+        gate.open();
         waiting.join().unwrap()
     });
     let answered = answered.is(200).json();
@@ -144,11 +127,11 @@ fn a_commit_that_is_not_on_the_branch_is_not_deployed() {
 
 #[test]
 fn the_newest_waiting_commit_wins() {
-    let world = gated_shop();
+    let (world, gate) = World::of_a_gated_shop();
     let shop = world.shop();
     let numbers: Vec<u64> =
         ["v1", "v2", "v3", "v4"].iter().map(|version| shop.push(&shop.version(version, &[])).accepted()).collect();
-    open(&world, "gate");
+    gate.open();
     let ends: Vec<DeployStatus> = numbers.iter().map(|number| shop.end_of(*number).deployment.status).collect();
     use DeployStatus::{Success, Superseded};
     assert_eq!(ends[1..], [Superseded, Superseded, Success], "{ends:?}");
@@ -158,14 +141,14 @@ fn the_newest_waiting_commit_wins() {
 
 #[test]
 fn of_two_that_wait_the_newer_commit_wins_even_when_it_was_delivered_first() {
-    let world = gated_shop();
+    let (world, gate) = World::of_a_gated_shop();
     let shop = world.shop();
     let first = shop.push(&shop.version("v1", &[])).accepted();
     shop.reaches(first, Phase::Build);
     let (older, newer) = (shop.version("v2", &[]), shop.version("v3", &[]));
     let early = shop.push(&newer).accepted();
     let late = shop.push(&older).accepted();
-    open(&world, "gate");
+    gate.open();
     ended(&shop.end_of(early), DeployStatus::Superseded, 6);
     let report = shop.end_of(late);
     ended(&report, DeployStatus::Success, 0);
@@ -175,13 +158,13 @@ fn of_two_that_wait_the_newer_commit_wins_even_when_it_was_delivered_first() {
 
 #[test]
 fn asking_again_for_what_is_under_way_starts_nothing_new() {
-    let world = gated_shop();
+    let (world, gate) = World::of_a_gated_shop();
     let shop = world.shop();
     let commit = shop.version("v1", &[]);
     let number = shop.push(&commit).accepted();
     shop.reaches(number, Phase::Build);
     world.pintle(&["deploy", "shop", "--commit", &commit, "--detach"]).exits(0);
-    open(&world, "gate");
+    gate.open();
     ended(&shop.end_of(number), DeployStatus::Success, 0);
     assert_eq!(world.history().len(), 1);
 }
@@ -227,8 +210,8 @@ fn a_quarantined_commit_can_be_forgiven() {
 #[test]
 fn apps_do_not_wait_for_each_other() {
     let mut world = World::with([]);
-    let gate = waits_for(&world, "gate");
-    world.add(App::new("slow").step("build", "gate", &gate));
+    let gate = Gate::closed(&world.root);
+    world.add(App::new("slow").step("build", "gate", &gate.wait()));
     world.add(App::new("quick"));
     let world = world.up();
     let (slow, quick) = (world.site("slow"), world.site("quick"));
@@ -236,7 +219,7 @@ fn apps_do_not_wait_for_each_other() {
     slow.reaches(number, Phase::Build);
     quick.goes_live("v1");
     assert!(!world.show(number).deployment.status.is_final());
-    open(&world, "gate");
+    gate.open();
     ended(&slow.end_of(number), DeployStatus::Success, 0);
     slow.serves("v1");
 }

@@ -109,16 +109,12 @@ fn an_interrupted_deploy_is_told_and_tried_once_more() {
 
 #[test]
 fn what_waited_in_the_queue_is_not_lost() {
-    let mut world = World::with([]);
-    let gate = world.root.join("gate");
-    let build = format!("while [ ! -e {} ]; do sleep 0.02; done", gate.display());
-    world.add(crate::world::App::new("shop").step("build", "gate", &build));
-    let mut world = world.up();
+    let (mut world, gate) = World::of_a_gated_shop();
     let shop = world.shop().clone();
     shop.push(&shop.version("v1", &[])).accepted();
     let waiting = shop.push(&shop.version("v2", &[])).accepted();
     world.kill_daemon();
-    std::fs::write(&gate, "").unwrap();
+    gate.open();
     world.start_daemon();
     settled(&world, "killed with one waiting");
     assert_eq!(world.show(waiting).deployment.status, DeployStatus::Success);

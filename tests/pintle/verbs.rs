@@ -135,20 +135,13 @@ fn a_followed_deploy_streams_json_lines_to_its_end() {
 
 #[test]
 fn a_detached_deploy_returns_at_once() {
-    let mut world = World::with([]);
-    let gate = world.root.join("gate");
-    world.add(App::new("shop").step(
-        "build",
-        "gate",
-        &format!("while [ ! -e {} ]; do sleep 0.02; done", gate.display()),
-    ));
-    let world = world.up();
+    let (world, gate) = World::of_a_gated_shop();
     world.shop().version("v1", &[]);
     let outcome = world.pintle(&["deploy", "shop", "--detach"]).exits(0);
     assert!(outcome.stdout.contains('1'), "the number is told: {outcome:?}");
     let number = world.history()[0].number.0;
     assert!(!world.show(number).deployment.status.is_final());
-    fs::write(gate, "").unwrap();
+    gate.open();
     world.end_of(number);
     world.shop().serves("v1");
 }
@@ -240,21 +233,14 @@ fn logs_are_shown_and_followed() {
 
 #[test]
 fn a_follower_outlives_the_daemon_it_asked() {
-    let mut world = World::with([]);
-    let gate = world.root.join("gate");
-    world.add(App::new("shop").step(
-        "build",
-        "gate",
-        &format!("while [ ! -e {} ]; do sleep 0.02; done", gate.display()),
-    ));
-    let mut world = world.up();
+    let (mut world, gate) = World::of_a_gated_shop();
     world.shop().version("v1", &[]);
     let follower = world.command(&["deploy", "shop"]).spawn().unwrap();
     let pid = follower.id() as i32;
     world.wait("the deploy", || world.history().first().map(|d| d.number));
     world.kill_daemon();
     assert!(processes::is_alive(pid), "it waits for the daemon");
-    fs::write(gate, "").unwrap();
+    gate.open();
     world.start_daemon();
     let mut follower = follower;
     let status = wait_until("the follower's end", || follower.try_wait().unwrap());

@@ -98,7 +98,12 @@ fn silence_and_absence_are_told_within_the_timeout() {
         assert_eq!(http_at(&address, "/", WELL, SOON).unwrap_err(), "no answer in 300ms");
         assert!(begun.elapsed() < LONG);
         drop(socket);
-        assert_eq!(http_at(&address, "/", WELL, LONG).unwrap_err(), "connection refused");
+        // A child that another test is just starting may hold a copy until it executes its program.
+        let mut told = String::new();
+        while begun.elapsed() < LONG && told != "connection refused" {
+            told = http_at(&address, "/", WELL, SOON).unwrap_err();
+        }
+        assert_eq!(told, "connection refused");
     }
     assert_eq!(http_at(&Address::Unix(dir.join("none")), "/", WELL, LONG).unwrap_err(), "there is no such socket");
     assert!(

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod chance;
+pub mod gate;
 pub mod http;
 pub mod payload;
 pub mod ports;
@@ -16,6 +17,7 @@ pub mod wait;
 pub mod whole;
 
 pub use app::App;
+pub use gate::Gate;
 pub use http::{Reply, Request};
 pub use site::Site;
 pub use wait::wait_until;
