@@ -56,8 +56,16 @@ pub fn to_the_end(cx: &mut Context<'_>, daemon: &mut Daemon, number: DeployId) -
     }
     let mut shown = Shown::default();
     loop {
+        let before = shown.lines;
         if let Some(exit) = watch(cx, daemon, number, &mut shown)? {
             return Ok(exit);
+        }
+        // It lets go of a follower that lags behind, and is there all the same: nothing to tell.
+        if shown.lines > before
+            && let Ok(there) = Daemon::connect(daemon.socket.clone())
+        {
+            *daemon = there;
+            continue;
         }
         cx.note(&format!("the daemon went away; waiting {} for it", Span(cx.world.patience)));
         *daemon = reconnected(daemon.socket.clone(), cx.world.patience).ok_or_else(|| {

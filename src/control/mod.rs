@@ -145,8 +145,14 @@ pub struct Want {
 pub enum Verdict {
     /// On disk: it runs or waits.
     Accepted { app: AppName, deployment: DeployId, state: DeployStatus },
-    /// Nothing is to be done, and why.
-    Ignored { app: AppName, why: String, reason: Ignored },
+    /// Nothing is to be done, and why; of a duplicate the deployment that answers it, where the listener may follow it.
+    Ignored {
+        app: AppName,
+        why: String,
+        reason: Ignored,
+        #[serde(default)]
+        deployment: Option<DeployId>,
+    },
 }
 
 /// What the daemon says.

@@ -12,7 +12,7 @@ use crate::base::{AppName, DeployId, ServiceName};
 use crate::config::App;
 use crate::control::wire;
 use crate::control::{
-    Answer, BackupsReport, Delivery, DeploymentReport, Followed, HistoryReport, PublicDeployment, ReleaseView,
+    Answer, BackupsReport, Delivery, DeploymentReport, Followed, HistoryReport, Phase, PublicDeployment, ReleaseView,
     ReleasesReport, Request, Trigger,
 };
 use crate::os::cancel::Cancel;
@@ -298,8 +298,8 @@ impl Desk {
             let seen = self.bench.hub.news();
             // Joined before the diary is asked: a deployment that ends in between is found in one of the two.
             if let Some(Following { length, phase, rest, .. }) = self.bench.hub.follow(number) {
-                send_log(&path, length, number, out)?;
-                if let Some(phase) = phase {
+                let told = send_log(&path, length, number, out)?;
+                if let Some(phase) = phase.filter(|phase| told != Some(*phase)) {
                     wire::send(out, &Followed::Phase { phase, number })?;
                 }
                 for line in rest {
@@ -444,21 +444,26 @@ fn error(exit: u8, message: impl Into<String>) -> Answer {
 
 /// A person's deploy is answered after its commit was looked up at the source.
 fn work_patience() -> Duration {
-    work::GIT_PATIENCE + PATIENCE
+    work::LOOK_PATIENCE + PATIENCE
 }
 
-fn send_log(path: &Path, length: u64, number: DeployId, out: &mut UnixStream) -> io::Result<()> {
-    let Ok(file) = File::open(path) else { return Ok(()) };
+/// What a log file holds, as it was told when it was new. Returns the last phase among it. A phase comes once and never
+/// before an earlier one: a step that prints such a line does not make another story of it.
+fn send_log(path: &Path, length: u64, number: DeployId, out: &mut UnixStream) -> io::Result<Option<Phase>> {
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    let mut told = None;
     for line in BufReader::new(file.take(length)).split(b'\n') {
-        wire::send(out, &retold(String::from_utf8_lossy(&line?).into_owned(), number))?;
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        let phase = line.strip_prefix("== ").and_then(|word| word.parse::<Phase>().ok());
+        match phase.filter(|phase| told.is_none_or(|told| told < *phase)) {
+            Some(phase) => {
+                told = Some(phase);
+                wire::send(out, &Followed::Phase { phase, number })?;
+            }
+            None => wire::send(out, &Followed::Log { line })?,
+        }
     }
-    Ok(())
-}
-
-/// A line of the file as it was told live: who joins late sees the same story, and a retold one lines up with it.
-fn retold(line: String, number: DeployId) -> Followed {
-    let phase = line.strip_prefix("== ").and_then(|name| serde_json::from_value(name.into()).ok());
-    phase.map_or(Followed::Log { line }, |phase| Followed::Phase { phase, number })
+    Ok(told)
 }
 
 /// A deployment that is over, as a stream.

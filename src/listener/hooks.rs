@@ -34,13 +34,17 @@ pub(super) fn hand_over(daemon: &Daemon, delivery: Delivery) -> Result<Vec<Verdi
     }
 }
 
-/// The deployments among `verdicts`, or what to say when there is none.
-pub(super) fn accepted(verdicts: Vec<Verdict>) -> Result<Vec<Accepted>, Unwanted> {
+/// The deployments among `verdicts`, or what to say when there is none. Who waits wants the end of the deployment that
+/// answers a duplicate as much as of a new one: a script that is run again must not take "under way" for a success.
+pub(super) fn accepted(verdicts: Vec<Verdict>, wait: bool) -> Result<Vec<Accepted>, Unwanted> {
     let mut accepted = Vec::new();
     let mut unwanted = None;
     for verdict in verdicts {
         match verdict {
             Verdict::Accepted { app, deployment, state } => accepted.push(Accepted { app, deployment, state }),
+            Verdict::Ignored { app, deployment: Some(deployment), .. } if wait => {
+                accepted.push(Accepted { app, deployment, state: DeployStatus::Running });
+            }
             Verdict::Ignored { why, reason, .. } => unwanted = unwanted.or(Some(Unwanted { why, reason })),
         }
     }

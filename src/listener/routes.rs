@@ -108,7 +108,7 @@ impl Routes {
             Ok(verdicts) => verdicts,
             Err(reply) => return reply,
         };
-        match hooks::accepted(verdicts) {
+        match hooks::accepted(verdicts, wait) {
             Ok(deployments) if wait => wait::until_the_end(&self.daemon, &event, &deployments),
             Ok(deployments) => hooks::triggered(&event, &deployments),
             Err(unwanted) if wait => wait::nothing_started(unwanted),

@@ -36,11 +36,13 @@ fn a_push_is_handed_over_and_its_deployment_named() {
 
 #[test]
 fn what_the_daemon_says_decides_the_answer() {
-    let ignored = |reason| vec![Verdict::Ignored { app: AppName::new("web").unwrap(), why: "so".into(), reason }];
+    let ignored = |reason| {
+        vec![Verdict::Ignored { app: AppName::new("web").unwrap(), why: "so".into(), reason, deployment: None }]
+    };
     let answers = [
         (Answer::Delivered { verdicts: ignored(Ignored::Duplicate) }, 200, 200),
         (Answer::Delivered { verdicts: ignored(Ignored::Live) }, 200, 200),
-        (Answer::Delivered { verdicts: ignored(Ignored::Older) }, 200, 200),
+        (Answer::Delivered { verdicts: ignored(Ignored::Older) }, 200, 422),
         (Answer::Delivered { verdicts: ignored(Ignored::Quarantined) }, 200, 422),
         (Answer::Delivered { verdicts: ignored(Ignored::UnknownApp) }, 404, 404),
         (Answer::Delivered { verdicts: vec![] }, 200, 200),

@@ -85,7 +85,7 @@ pub(super) fn nothing_started(unwanted: Unwanted) -> Reply {
         log: &'static str,
     }
     match unwanted.reason {
-        Ignored::Quarantined => {
+        Ignored::Quarantined | Ignored::Older => {
             let (status, message) = (DeployStatus::Refused, unwanted.why);
             Reply::json(422, &Refused { status, message, deployment: None, phase: None, release: None, log: "" })
         }

@@ -227,12 +227,17 @@ fn old_releases_go_and_the_live_and_previous_ones_stay() {
 
 #[test]
 fn a_rollback_by_hand_is_verified() {
-    let world = World::of_a_shop();
+    let mut world = World::with([]);
+    let seen = world.root.join("commit");
+    world.add(App::new("shop").step("smoke", "look", &format!("echo $PINTLE_COMMIT > {}", seen.display())));
+    let world = world.up();
     let shop = world.shop();
     shop.goes_live("v1");
+    let first = shop.repo.head();
     shop.goes_live("v2");
     let outcome = world.pintle(&["rollback", "shop"]).exits(0);
     shop.serves("v1");
+    assert_eq!(fs::read_to_string(&seen).unwrap().trim(), first, "smoke steps see the whole commit");
     assert_eq!(shop.live("version").as_deref(), Some("v1"), "{outcome:?}");
     let to = world.history().iter().find(|d| d.commit.as_deref() == Some(&shop.repo.head())).unwrap().release.clone();
     world.pintle(&["rollback", "shop", "--to", to.unwrap().as_str()]).exits(0);

@@ -1,9 +1,16 @@
 //! Which commits are deployed, in which order, and which are not.
 
 use crate::deploy::ended;
+use crate::world::site::SECRET;
 use crate::world::{App, Gate, Request, World, is_root, processes, wait_until};
 use pintle::control::{DeployStatus, Phase};
 use std::fs;
+
+/// How many deliveries the diary has.
+fn deliveries(world: &World) -> u32 {
+    let diary = rusqlite::Connection::open(world.state().join("pintle.db")).unwrap();
+    diary.query_row("SELECT count(*) FROM deliveries", [], |row| row.get(0)).unwrap()
+}
 
 #[test]
 fn the_live_commit_is_deployed_again_only_by_force() {
@@ -53,7 +60,28 @@ fn nothing_is_deployed_backwards() {
     shop.end_of(shop.push(&first).accepted());
     shop.goes_live("v2");
     shop.push(&first).ignored();
+    let asked = serde_json::json!({ "commit": first });
+    let waited = shop.send(&Request::post("/deploy/shop?wait=1").json(&asked).signed(SECRET)).is(422).json();
+    assert_eq!(waited["status"], "refused", "{waited}");
     shop.serves("v2");
+}
+
+#[test]
+fn a_script_that_is_run_again_waits_for_the_deploy_under_way() {
+    let (world, gate) = World::of_a_gated_shop();
+    let shop = world.shop();
+    let commit = shop.version("v1", &[]);
+    let asked = serde_json::json!({ "commit": commit });
+    let number = shop.push(&commit).accepted();
+    let again = Request::post("/deploy/shop?wait=1").json(&asked).signed(SECRET);
+    let answered = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| shop.send(&again));
+        world.wait("the second delivery", || (deliveries(&world) == 2).then_some(()));
+        gate.open();
+        waiting.join().unwrap()
+    });
+    let answered = answered.is(200).json();
+    assert_eq!((&answered["status"], &answered["deployment"]), (&"success".into(), &number.into()), "{answered}");
 }
 
 #[test]

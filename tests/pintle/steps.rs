@@ -151,3 +151,19 @@ fn the_log_of_a_deployment_holds_all_output() {
     let printed = world.pintle(&["logs", "--deploy", &report.deployment.number.0.to_string()]).exits(0);
     assert!(printed.stdout.contains("err"), "{printed:?}");
 }
+
+#[test]
+fn a_follower_sees_each_phase_once_and_all_of_a_flood() {
+    let world = World::with([App::new("shop").step("build", "flood", "seq 1 200000; echo == migrate; echo == build")]);
+    let world = world.up();
+    let commit = world.shop().version("v1", &[]);
+    let outcome = world.pintle(&["deploy", "shop", "--commit", &commit]).exits(0);
+    assert!(!outcome.stderr.contains("went away"), "{}", outcome.stderr);
+    for phase in ["== preflight", "== fetch", "== build", "== switch"] {
+        let told = outcome.stdout.lines().filter(|line| *line == phase).count();
+        assert_eq!(told, 1, "{phase}");
+    }
+    let numbers = outcome.stdout.lines().filter(|line| line.trim().parse::<u32>().is_ok()).count();
+    assert_eq!(numbers, 200_000);
+    assert!(!outcome.stdout.contains("   == preflight"), "a phase is no output");
+}

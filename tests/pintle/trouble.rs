@@ -122,6 +122,15 @@ fn a_hung_fetch_is_ended_at_its_deadline() {
 }
 
 #[test]
+fn a_person_hears_of_a_hung_remote_from_the_deployment() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("\"http://{}/owner/shop.git\"", silent.local_addr().unwrap());
+    let world = World::with([App::new("shop").set("source", "git", &url).set("deploy", "timeout", "\"1s\"")]).up();
+    let outcome = world.pintle(&["deploy", "shop"]).exits(3);
+    assert!(outcome.stderr.contains("failed in fetch"), "{outcome:?}");
+}
+
+#[test]
 fn a_branch_that_does_not_exist_is_named() {
     let world = World::with([App::new("shop").set("source", "branch", "\"no-such-branch\"")]).up();
     world.shop().version("v1", &[]);
@@ -264,6 +273,26 @@ fn a_full_disk_loses_nothing() {
     shop.serves("v1");
     kill(Pid::from_raw(shop.pid()), Signal::SIGKILL).unwrap();
     world.wait("the app, on a full disk", || shop.get("/").ok().filter(|reply| reply.body == "v1"));
+    fs::remove_file(ballast).unwrap();
+    shop.goes_live("v3");
+}
+
+#[test]
+#[ignore = "mounts a small file system: needs root; .ci/run runs it"]
+fn a_release_that_fills_the_disk_is_rolled_back() {
+    let small = Small::mount(130);
+    let ballast = small.dir().join("ballast");
+    let fill = format!(
+        "if grep -q v2 version && [ -z \"$PINTLE_REHEARSAL\" ]; then cat /dev/zero > {0}; cat /dev/zero > {0}.more; exit 1; fi",
+        ballast.display()
+    );
+    let app = App::new("shop").step("smoke", "fill", &fill);
+    let world = World::with_state_in(&small.dir().join("state"), [app]).up();
+    let shop = world.shop();
+    shop.goes_live("v1");
+    shop.version("v2", &[]);
+    world.pintle(&["deploy", "shop"]).exits(4);
+    shop.serves("v1");
     fs::remove_file(ballast).unwrap();
     shop.goes_live("v3");
 }

@@ -103,7 +103,7 @@ deployment 000007 of shop (Ctrl-C stops watching, not the deployment)
 deployment 000007: success, 000007-4f2a1c9 is live
 "
             .into(),
-            err: "the daemon went away; waiting 300ms for it\n".into(),
+            err: String::new(),
         }
     );
 }

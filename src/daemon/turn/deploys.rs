@@ -59,6 +59,7 @@ impl World {
         let known = deployment.release.clone().and_then(|release| Some((app.commit_of(&release)?, release)));
         if let Some((commit, release)) = known {
             // A rollback: its target is known from the start.
+            deployment.commit = Some(commit.clone());
             let previous = deployment.previous.clone();
             let entries = vec![Entry::Release { number, commit, release, previous }];
             actions.push(Action::Record { token: None, entries });

@@ -102,7 +102,9 @@ impl World {
                     (None, None, Some(deployment))
                 }
                 Err((reason, why, deployment)) => {
-                    verdicts.push(Verdict::Ignored { app: app.clone(), why: why.clone(), reason });
+                    let twin =
+                        deployment.filter(|number| reason == Ignored::Duplicate && self.is_from_outside(*number));
+                    verdicts.push(Verdict::Ignored { app: app.clone(), why: why.clone(), reason, deployment: twin });
                     (Some(reason), Some(why), deployment)
                 }
             };
@@ -124,6 +126,12 @@ impl World {
             }
             false => self.record(entries, Pending::Intake { deployments, to: from, answer }, actions),
         }
+    }
+
+    /// Whether the listener may follow it: what a person started is none of its business.
+    fn is_from_outside(&self, number: DeployId) -> bool {
+        let known = self.apps.values().find_map(|app| app.deployment(number));
+        known.is_none_or(|known| matches!(known.trigger, Trigger::Webhook | Trigger::Deploy))
     }
 
     /// A deployment of that commit which is on its way to the diary: it neither runs nor waits yet.

@@ -1,6 +1,6 @@
 //! From a commit to a release directory - if it may be deployed at all.
 
-use super::{Bench, GIT_PATIENCE, Task};
+use super::{Bench, LOOK_PATIENCE, Task};
 use crate::base::{CommitId, ReleaseName};
 use crate::config::{self, App};
 use crate::daemon::event::Thawed;
@@ -108,7 +108,7 @@ pub fn resolve(bench: &Bench, app: &App, wanted: Option<&str>) -> Option<CommitI
         let mirror = Mirror::open(&bench.place.app(&app.name), &app.source)?;
         let cancel = Cancel::new()?;
         let mut ignore = |_: &[u8]| {};
-        let tip = mirror.fetch(&mut Limits::new(GIT_PATIENCE, &cancel, &mut ignore))?;
+        let tip = mirror.fetch(&mut Limits::new(LOOK_PATIENCE, &cancel, &mut ignore))?;
         wanted.map_or(Ok(tip), |wanted| mirror.resolve(wanted))
     };
     look().ok()

@@ -38,6 +38,8 @@ use std::time::Duration;
 
 /// Git work has the deploy's deadline; this bounds it where there is none (a look-up for a person).
 pub(super) const GIT_PATIENCE: Duration = Duration::from_secs(60);
+/// A person waits for the answer to a look-up, and less long than this; what takes longer is left to the fetch.
+pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(8);
 
 /// What every piece of work has at hand.
 #[derive(Debug, Clone)]

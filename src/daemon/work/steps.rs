@@ -71,7 +71,11 @@ impl Task<'_> {
             Ending::TimedOut => (StepStatus::TimedOut, None),
             Ending::Cancelled => (StepStatus::Cancelled, None),
         };
-        self.say(&format!("-- {}: {} after {}", step.name, command::explain(ending, step.timeout), Span(took)));
+        let mut told = command::explain(ending, step.timeout);
+        if ending != Ending::TimedOut {
+            told += &format!(" after {}", Span(took));
+        }
+        self.say(&format!("-- {}: {told}", step.name));
         self.report(&step.name, phase, status, exit, took);
         Ok(ending)
     }

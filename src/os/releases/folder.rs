@@ -5,7 +5,7 @@
 
 use crate::os::users::User;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use std::ffi::OsStr;
@@ -92,8 +92,12 @@ impl Folder {
         self.give(name, owner)
     }
 
-    /// Points the link `name` at `target` by rename, replacing a link, a file or nothing.
+    /// Points the link `name` at `target` by rename, replacing a link, a file or nothing. A link that leads there
+    /// already is left alone: a full disk cannot take a new one.
     pub(super) fn point(&self, name: &OsStr, target: &Path, owner: Option<&User>) -> io::Result<()> {
+        if readlinkat(&self.fd, name).is_ok_and(|found| found == target.as_os_str()) {
+            return Ok(());
+        }
         let mut temp = std::ffi::OsString::from(".pintle-link.");
         temp.push(name);
         let swap = || -> Result<(), Errno> {

@@ -121,10 +121,11 @@ impl Work<'_> {
     }
 }
 
-/// Where content goes that a link replaces: a directory of ours beside the release, on the same file system.
+/// Where content goes that a link replaces: a directory of ours beside the release, on the same file system. Made when
+/// it is needed: a full disk has no room for it, and must not keep a rollback from its links that stand already.
 struct Aside {
     path: PathBuf,
-    folder: Folder,
+    folder: std::cell::OnceCell<Folder>,
     taken: std::cell::Cell<u32>,
 }
 
@@ -133,21 +134,28 @@ impl Aside {
         let name = release.file_name().unwrap_or_default().to_string_lossy();
         let path = release.with_file_name(format!(".{}.aside", name.trim_start_matches('.')));
         super::remove_tree(&path)?;
-        files::make_dir(&path, 0o755)?;
-        Ok(Aside { folder: Folder::open(&path)?, path, taken: std::cell::Cell::new(0) })
+        Ok(Aside { folder: std::cell::OnceCell::new(), path, taken: std::cell::Cell::new(0) })
+    }
+    fn folder(&self) -> io::Result<&Folder> {
+        if let Some(folder) = self.folder.get() {
+            return Ok(folder);
+        }
+        files::make_dir(&self.path, 0o755)?;
+        let folder = Folder::open(&self.path)?;
+        Ok(self.folder.get_or_init(|| folder))
     }
     /// Moves `name` out of `from` and returns the name it has here.
     fn take(&self, from: &Folder, name: &OsStr) -> io::Result<OsString> {
         self.taken.set(self.taken.get() + 1);
         let taken = OsString::from(self.taken.get().to_string());
-        from.move_to(name, &self.folder, &taken)
+        from.move_to(name, self.folder()?, &taken)
             .map_err(|errno| failed("set aside", &from.path().join(name), errno))?;
         Ok(taken)
     }
     /// Makes what was taken the data `name` in `to`: on the disk first, then there, whole.
     fn seed(&self, taken: &OsStr, to: &Folder, name: &OsStr, user: Option<&User>) -> io::Result<()> {
         files::sync_filesystem(&self.path)?;
-        match self.folder.move_to(taken, to, name) {
+        match self.folder()?.move_to(taken, to, name) {
             Err(Errno::EXDEV) => self.copy(taken, to, name, user),
             moved => moved.map_err(|errno| failed("seed", &to.path().join(name), errno)),
         }
