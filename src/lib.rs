@@ -51,8 +51,8 @@
 //!
 //! # Invariants
 //!
-//! - **Thinking rooms and `daemon::turn` touch nothing**: no file, socket, process, thread, clock or database. Time comes
-//!   in as a value, the next deadline goes out. `tests/pintle/rooms.rs` reads the sources.
+//! - **Thinking rooms and `daemon::turn` touch nothing**: no file, socket, process, thread, clock or database. Time
+//!   comes in as a value, the next deadline goes out. `tests/pintle/rooms.rs` reads the sources.
 //! - **Hands never decide.** They carry out and report; a failed action is an event, never a way out of the loop.
 //! - **`current` is the only truth about what is live.** The diary is intent and history; where they disagree the link
 //!   wins.
@@ -61,15 +61,15 @@
 //! - **Every event names its app, instance and release**, so that a planned stop is never taken for a crash, nor a late
 //!   word of an old release for one of the new.
 //! - **A directory with a release's or a backup's name is whole.** It is made and removed under other names.
-//! - **A failure before the switch has touched nothing that runs**; from the switch on the previous release comes back and
-//!   is verified by its own health check.
+//! - **A failure before the switch has touched nothing that runs**; from the switch on the previous release comes back
+//!   and is verified by its own health check.
 //! - **What ran once runs again as it was meant then**: a release's definition is frozen beside it.
 //! - **Before the loop the daemon may die with an explanation, inside it it may not.**
 //! - **No outside string becomes an option, a path or a word of a shell; no secret is in an argument, a log, an error,
 //!   `Debug` or JSON.**
 //!
-//! `daemon::simulation` (in tests) holds these against crashes, lost and doubled events, full disks and clocks that jump,
-//! seed by seed; `tests/pintle/power_cut.rs` holds them against a real file system.
+//! `daemon::simulation` (in tests) holds these against crashes, lost and doubled events, full disks and clocks that
+//! jump, seed by seed; `tests/pintle/power_cut.rs` holds them against a real file system.
 //!
 //! # Deliberately absent
 //!
@@ -78,7 +78,7 @@
 //! - **Polling of children, files or locks.** Events wake the loop; the state's lock is the kernel's and dies with its
 //!   holder.
 //! - **Deploying in place, and a rollback that is a second deploy.** A release is a directory; going back is a rename.
-//! - **Undoing migrations.** A rollback leaves the schema as it is; a backup is named, and restored only when asked for.
+//! - **Undoing migrations.** A rollback leaves the schema as it is; a backup is restored only when asked for.
 //! - **Guessing the forge.** It is configured; a header is never believed before a signature.
 //! - **A plug-in interface, an event bus, a builder of containers.** What an application needs done is a step.
 
