@@ -7,12 +7,7 @@ use std::path::Path;
 
 /// As root on a host that has every user: nothing then depends on where the test runs.
 fn any_host() -> Environment {
-    Environment {
-        is_root: true,
-        variable: Box::new(|_| None),
-        user_exists: Box::new(|_| true),
-        credentials_dir: None,
-    }
+    Environment { is_root: true, variable: Box::new(|_| None), user_exists: Box::new(|_| true), credentials_dir: None }
 }
 
 #[test]
