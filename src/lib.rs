@@ -2,6 +2,85 @@
 //!
 //! > Thinking rooms turn events into actions. Hands carry the actions out and bring back events. One table joins
 //! > them, one diary remembers.
+//!
+//! # The house from above
+//!
+//! ```text
+//!  network ──▶ listener ──listener.sock──▶ ┌──────────── daemon ─────────────┐ ◀──control.sock── cli
+//!              (unprivileged               │ doors, post ──▶ turn (pure)     │
+//!               process)                   │   ▲               │ actions     │
+//!                                          │   │ events        ▼             │
+//!                                          │   └──────────── hands, work ────│──▶ os, runtime: git, processes,
+//!                                          │                   │             │    files, sockets, backups
+//!                                          │                journal ──▶ store (the diary)
+//!                                          └─────────────────────────────────┘
+//! ```
+//!
+//! One binary, two processes. The daemon owns the applications, the releases and the diary, and hears no byte from the
+//! network. The listener hears the network and owns nothing: it is a client of the daemon with a narrow socket.
+//!
+//! # The rooms, in reading order
+//!
+//! A room imports from rooms above it in this list. Three small things go the other way: `control::client` and `store`
+//! borrow `os::files` (an error's words, a flush), and `daemon::hands` tells the listener its `Setup`. Rooms that think
+//! know [`base`], [`config`] and [`control`], never each other.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`base`] | the nouns everybody shares: names, numbers, bytes, moments |
+//! | [`config`] | the files in the configuration directory, typed and checked, all problems at once |
+//! | [`control`] | what can be asked of the daemon and what it answers; the JSON shapes of `--json` |
+//! | *thinking* | |
+//! | [`delivery`] | a request's head and bytes: accept, ignore with a reason, refuse |
+//! | [`deploy`] | a deployment: its plan, its machine, its recovery, what its end means |
+//! | [`supervise`] | an instance's machine, backoff, the order of services |
+//! | [`health`] | when to look, and what the looks mean together |
+//! | [`backup`] | names, roots, manifest, what may be reused, what is kept |
+//! | [`notify`] | an empty room: what becomes a message is to come |
+//! | *touching* | |
+//! | [`store`] | the diary: facts told, one snapshot read back; SQLite, and a memory for the simulation |
+//! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, signals, systemd |
+//! | [`runtime`] | what running means for an app: place, environment, process, ports |
+//! | *joining* | |
+//! | [`daemon`] | `turn` (pure: event in, actions out), `world` (its memory), `boot`, `hands`, `work`, `doors`, `run` |
+//! | [`listener`] | the process that the network talks to |
+//! | [`cli`] | one file per verb, and the demo |
+//!
+//! Begin with `deploy::machine`, the story of a deployment, and `supervise::instance`, the story of a process; then
+//! `daemon::turn`, where every decision is called, and `daemon::hands`, where every action ends.
+//!
+//! # Invariants
+//!
+//! - **Thinking rooms and `daemon::turn` touch nothing**: no file, socket, process, thread, clock or database. Time
+//!   comes in as a value, the next deadline goes out. `tests/pintle/rooms.rs` reads the sources.
+//! - **Hands never decide.** They carry out and report; a failed action is an event, never a way out of the loop.
+//! - **`current` is the only truth about what is live.** The diary is intent and history; where they disagree the link
+//!   wins.
+//! - **Intent first.** A phase is on disk before it begins, a 2xx is sent after the deployment is on disk.
+//! - **A crashed app never waits for the disk.** It is started again first and written down later.
+//! - **Every event names its app, instance and release**, so that a planned stop is never taken for a crash, nor a late
+//!   word of an old release for one of the new.
+//! - **A directory with a release's or a backup's name is whole.** It is made and removed under other names.
+//! - **A failure before the switch has touched nothing that runs**; from the switch on the previous release comes back
+//!   and is verified by its own health check.
+//! - **What ran once runs again as it was meant then**: a release's definition is frozen beside it.
+//! - **Before the loop the daemon may die with an explanation, inside it it may not.**
+//! - **No outside string becomes an option, a path or a word of a shell; no secret is in an argument, a log, an error,
+//!   `Debug` or JSON.**
+//!
+//! `daemon::simulation` (in tests) holds these against crashes, lost and doubled events, full disks and clocks that
+//! jump, seed by seed; `tests/pintle/power_cut.rs` holds them against a real file system.
+//!
+//! # Deliberately absent
+//!
+//! - **An async runtime.** A loop, a poll and a few threads suffice, sleep when nothing is due, and can be read in a
+//!   debugger.
+//! - **Polling of children, files or locks.** Events wake the loop; the state's lock is the kernel's and dies with its
+//!   holder.
+//! - **Deploying in place, and a rollback that is a second deploy.** A release is a directory; going back is a rename.
+//! - **Undoing migrations.** A rollback leaves the schema as it is; a backup is restored only when asked for.
+//! - **Guessing the forge.** It is configured; a header is never believed before a signature.
+//! - **A plug-in interface, an event bus, a builder of containers.** What an application needs done is a step.
 
 pub mod base;
 pub mod config;
