@@ -270,12 +270,14 @@ impl Hands {
         };
         let document = serde_json::to_vec(&setup)?;
         let (stdin, mut feed) = io::pipe()?;
-        let argv = ["/proc/self/exe", "listen"].map(String::from);
+        let argv = ["pintle", "listen"].map(String::from);
         let mut env = vec![self.bench.instances.variable(instance)];
         env.extend(std::env::var("RUST_LOG").ok().map(|level| ("RUST_LOG".into(), level)));
         let output = io::stderr().as_fd().try_clone_to_owned()?;
         let root = std::path::Path::new("/");
         let mut start = Start::new(&argv, root, &env, output.as_fd());
+        // Ourselves, whatever became of our file and whoever may read its directory.
+        start.program = Some("/proc/self/exe");
         start.user = user.as_ref();
         start.no_new_privs = true;
         start.sockets = vec![socket.as_fd()];
@@ -336,7 +338,7 @@ impl Hands {
             Err(problems) => {
                 let all: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
                 let message =
-                    format!("the configuration has {} problems, the old one stays:\n{}", all.len(), all.join("\n"));
+                    format!("problems of the configuration: {}; the old one stays:\n{}", all.len(), all.join("\n"));
                 log::error!("{message}");
                 Answer::Error { exit: 78, message }
             }

@@ -113,7 +113,7 @@ fn configuration(dir: &Path, environment: &config::Environment) -> Result<(Confi
     };
     let lines: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
     let accepted = Paths::locate(dir).state_dir.join(config::ACCEPTED);
-    let message = format!("the configuration in {} has {} problems:\n{}", dir.display(), lines.len(), lines.join("\n"));
+    let message = format!("problems of the configuration in {}: {}\n{}", dir.display(), lines.len(), lines.join("\n"));
     if !accepted.is_dir() {
         return Err(Failure { exit: 78, message });
     }
@@ -121,7 +121,7 @@ fn configuration(dir: &Path, environment: &config::Environment) -> Result<(Confi
         Ok(loaded) => {
             log::error!("{message}");
             let notice = format!(
-                "the configuration in {} is broken ({} problems: `pintle check-config`); the last accepted one is used",
+                "the configuration in {} is broken (problems: {}; `pintle check-config` lists them); the last accepted one is used",
                 dir.display(),
                 lines.len()
             );

@@ -65,7 +65,7 @@ fn listen() -> Failure {
 }
 
 fn serve(socket: Socket, setup: Setup) -> Failure {
-    log::info!("listening on {socket} for {} apps", setup.apps.len());
+    log::info!("listening on {socket}; apps: {}", setup.apps.len());
     crate::os::memory::rest();
     let error = server::serve(socket, Routes::new(setup));
     Failure {

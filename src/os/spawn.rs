@@ -25,6 +25,8 @@ use std::path::Path;
 pub struct Start<'a> {
     /// Program and arguments. A program without '/' is looked up in the PATH of `env`; a relative one in `cwd`.
     pub argv: &'a [String],
+    /// What is executed where it is not what `argv` says: a program may be called by another name.
+    pub program: Option<&'a str>,
     /// The working directory.
     pub cwd: &'a Path,
     /// The whole environment.
@@ -58,6 +60,7 @@ impl<'a> Start<'a> {
     pub fn new(argv: &'a [String], cwd: &'a Path, env: &'a [(String, String)], output: BorrowedFd<'a>) -> Start<'a> {
         Start {
             argv,
+            program: None,
             cwd,
             env,
             user: None,
@@ -88,7 +91,7 @@ pub struct Child {
 
 /// Starts a program. An error says which program, in which directory, why, and what to do; nothing is left behind then.
 pub fn start(what: &Start<'_>) -> io::Result<Child> {
-    let program = what.argv.first().map_or("", String::as_str);
+    let program = what.program.or(what.argv.first().map(String::as_str)).unwrap_or_default();
     prepare_and_launch(what, program)
         .map_err(|error| io::Error::new(error.kind(), format!("start {program} in {}: {error}", what.cwd.display())))
 }
