@@ -200,7 +200,7 @@ secret = { file = "secrets/@NAME@" }
 #contains = "healthy"
 #every = "30s"
 #timeout = "5s"
-# So many failures in a row mean unhealthy: a deploy in probation is rolled back, later it is said in `status`.
+# So many failures in a row mean unhealthy: a deploy in probation is rolled back, later the services are restarted.
 #failures = 3
 
 # More things that must be well: a page (http), a port (tcp), a command (run), a service.

@@ -107,6 +107,8 @@ pub struct AppWorld {
     pub(super) eager_until: Option<Duration>,
     /// The verdict was said to be bad and not yet to be good again.
     pub unwell: Option<String>,
+    /// When its services were last restarted because it was unhealthy.
+    pub(super) repaired_at: Option<Duration>,
     /// The deployment under way.
     pub active: Option<Deployment>,
     pub(super) active_since: Duration,
@@ -149,6 +151,7 @@ impl AppWorld {
             watch: None,
             eager_until: None,
             unwell: None,
+            repaired_at: None,
             active: None,
             active_since: Duration::ZERO,
             retry: None,

@@ -71,6 +71,8 @@ pub struct Deployment {
     pub previous: Option<ReleaseName>,
     /// The backup made on the way.
     pub backup: Option<BackupId>,
+    /// What the last bad look of a probe said.
+    pub last_look: Option<String>,
     /// It was interrupted and goes back; once it ended, it is tried again.
     pub retry_after: bool,
     /// Its release was seen to be well.
@@ -118,6 +120,7 @@ impl Deployment {
             },
             previous: None,
             backup: None,
+            last_look: None,
             retry_after: false,
             passed_verify: false,
             app_is_stopped: false,
@@ -214,7 +217,8 @@ impl Deployment {
             (Stage::Verifying { .. }, Input::Tick) if self.app_is_stopped => self.verify(now),
             (Stage::Verifying { until }, Input::Tick) if now >= until => {
                 let limit = Span(self.deadlines.startup);
-                self.fail(now, format!("not healthy within {limit} (`[deploy] startup`)"), true)
+                let seen = self.last_look.iter().map(|look| format!(": {look}")).collect::<String>();
+                self.fail(now, format!("not healthy within {limit} (`[deploy] startup`){seen}"), true)
             }
             (Stage::Probation { until }, Input::Tick) if now >= until => self.announce(Phase::Done),
             (Stage::Probation { .. }, Input::Unwell(why)) => {
@@ -446,15 +450,32 @@ impl Deployment {
     fn back_is_well(&mut self) -> Vec<Output> {
         let Some(failure) = self.going_back.clone() else { return vec![] };
         let back = self.previous.as_ref().map_or("nothing".to_string(), |release| release.to_string());
-        let message = format!("{} failed: {}; rolled back to {back}, which is healthy", failure.phase, failure.why);
+        let health = if self.app_is_stopped { "which was not started: the app is stopped" } else { "which is healthy" };
+        let kept = self.what_migrations_left();
+        let message = format!("{} failed: {}; rolled back to {back}, {health}{kept}", failure.phase, failure.why);
         self.end(DeployStatus::RolledBack, Some(failure.phase), Some(message))
     }
 
     fn back_failed(&mut self, why: String) -> Vec<Output> {
         let first = self.going_back.clone().map(|failure| format!("{} failed: {}; ", failure.phase, failure.why));
         let phase = self.going_back.as_ref().map_or(self.phase, |failure| failure.phase);
-        let message = format!("{}the rollback failed too and needs a person: {why}", first.unwrap_or_default());
+        let (first, kept) = (first.unwrap_or_default(), self.what_migrations_left());
+        let message = format!("{first}the rollback failed too and needs a person: {why}{kept}");
         self.end(DeployStatus::RollbackFailed, Some(phase), Some(message))
+    }
+
+    /// Code goes back, a schema does not: said plainly, with the way to the data as it was.
+    fn what_migrations_left(&self) -> String {
+        if !self.plan.phases.contains(&Phase::Migrate) {
+            return String::new();
+        }
+        let app = &self.app;
+        match &self.backup {
+            Some(id) => {
+                format!("; the migrations were NOT undone (`pintle backup restore {app} {id}` brings the data back)")
+            }
+            None => "; the migrations were NOT undone".into(),
+        }
     }
 
     /// The end of a deploy that failed with nothing live behind it, or before anything was touched.

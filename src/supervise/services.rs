@@ -240,13 +240,18 @@ impl Services {
         })
     }
 
-    /// Handover, the new side: with a socket the new instance starts beside the old one, one index after the other;
-    /// otherwise all of the old round must be gone.
+    /// Handover, the new side: with a socket the new instance starts beside the old one, one index after the other, and
+    /// never beside two (restarts in quick succession must not pile up); otherwise all of the old round must be gone.
     fn may_start_beside_the_old(&self, slot: &Slot) -> bool {
-        let mut old = self.slots.iter().filter(|old| old.service.name == slot.service.name && old.round != slot.round);
+        let mine = |old: &&Slot| old.service.name == slot.service.name && old.round != slot.round;
+        let mut old = self.slots.iter().filter(mine).filter(|old| old.process.is_some());
         match slot.service.handover {
-            Handover::Socket | Handover::Port => old.all(|old| old.index >= slot.index || old.process.is_none()),
-            Handover::Restart => old.all(|old| old.process.is_none()),
+            Handover::Socket | Handover::Port => {
+                let twins =
+                    self.slots.iter().filter(mine).filter(|old| old.process.is_some() && old.index == slot.index);
+                twins.count() < 2 && old.all(|old| old.index >= slot.index)
+            }
+            Handover::Restart => old.next().is_none(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::daemon::event::RequestId;
 use crate::deploy::{End, Kind, Work};
 use crate::store::{self, Entry};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A deployment, as far as it is on disk.
 #[derive(Debug)]
@@ -278,7 +279,7 @@ impl Simulation {
         let most = match service.handover {
             Handover::Restart => service.instances,
             // The variants of the scenario have at most three instances: the old round's, and the new one's.
-            Handover::Socket | Handover::Port => service.instances + 3,
+            Handover::Socket | Handover::Port => service.instances + if self.was_repaired(name) { 6 } else { 3 },
         } as usize;
         let service_name = &service.name;
         if service.handover == Handover::Restart {
@@ -291,6 +292,12 @@ impl Simulation {
         self.promise(!stopped, || format!("{name} {service_name} starts although a person stopped the app"));
     }
 
+    /// Its services were restarted because it was unhealthy, and the handover may still go on.
+    fn was_repaired(&self, name: &AppName) -> bool {
+        let app = self.world.as_ref().and_then(|world| world.apps.get(name));
+        app.and_then(|app| app.repaired_at).is_some_and(|at| self.now.mono < at + Duration::from_secs(300))
+    }
+
     /// Nobody ends what runs because of a deploy that has not come to its switch.
     pub(super) fn check_terminate(&mut self, instance: InstanceId) {
         let Some(name) = self.processes.get(&instance).and_then(|process| process.app.clone()) else { return };
@@ -299,9 +306,9 @@ impl Simulation {
         let far = app.active.as_ref().is_some_and(|active| {
             active.phase() >= Phase::Switch || active.phase() == Phase::Migrate && active.plan().migrate_stopped
         });
-        let excused = stopping || far || self.promises.meddled.contains(&name);
+        let excused = stopping || far || self.was_repaired(&name) || self.promises.meddled.contains(&name);
         self.promise(excused, || {
-            format!("{name}: {instance} is ended, and neither a person nor a switch asked for it")
+            format!("{name}: {instance} is ended, and neither a person nor a switch nor its health asked for it")
         });
     }
 

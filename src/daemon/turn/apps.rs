@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Whoever says start or stop waits at most this long beyond what the services may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// An unhealthy app is restarted at most so often.
+const COOL_DOWN: Duration = Duration::from_secs(600);
 
 impl World {
     /// Something happened to a process: of a service, or the listener.
@@ -273,9 +275,25 @@ impl World {
             (Verdict::Unwell(why), None, None) => {
                 actions.push(Action::Note { level: log::Level::Error, text: format!("{name} is unhealthy: {why}") });
                 app.unwell = Some(why);
+                self.repair(now, name, actions);
             }
             _ => {}
         }
+    }
+
+    /// Unhealthy means an action: the services are started anew, once per incident and not again too soon, because
+    /// what a restart did not mend another one will hardly.
+    fn repair(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let too_soon = app.repaired_at.is_some_and(|at| now.mono < at + COOL_DOWN);
+        if app.active.is_some() || too_soon {
+            return;
+        }
+        app.repaired_at = Some(now.mono);
+        app.services.restart(None);
+        let text = format!("{name}: restarting its services because it is unhealthy");
+        actions.push(Action::Note { level: log::Level::Warn, text });
+        self.reconcile(now, name, actions);
     }
 
     /// Whether there is anything to look at.
@@ -293,7 +311,7 @@ impl World {
         let active = self.apps.get(name).and_then(|app| app.active.as_ref()).filter(|_| !self.stopping);
         let due = active.and_then(|active| active.deadline());
         if due.is_some_and(|at| now.mono >= at) {
-            self.explain_what_was_missing(name, actions);
+            self.explain_what_was_missing(name);
             self.drive(now, name, None, crate::deploy::Input::Tick, actions);
         }
         self.answer_late_waiters(now, name, actions);
@@ -308,13 +326,10 @@ impl World {
     }
 
     /// Before a verification fails for lack of time: what the last look said.
-    fn explain_what_was_missing(&self, name: &AppName, actions: &mut Vec<Action>) {
-        let Some(app) = self.apps.get(name) else { return };
-        if let (Some(deployment), Some(watch)) = (&app.active, &app.watch)
-            && deployment.waits_for_health()
-            && let Some(line) = watch.last_failure()
-        {
-            actions.push(Action::Say { number: deployment.number, line: format!("last look: {line}") });
+    fn explain_what_was_missing(&mut self, name: &AppName) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        if let (Some(deployment), Some(watch)) = (&mut app.active, &app.watch) {
+            deployment.last_look = watch.last_failure();
         }
     }
 

@@ -12,6 +12,10 @@ use std::io;
 
 impl Task<'_> {
     pub(super) fn back_up(&self) -> io::Result<Worked> {
+        if let Kind::Rollback { data: Some(_), .. } = &self.job.kind {
+            // Nothing is touched for data that cannot be had.
+            self.backup_to_restore()?;
+        }
         let (app, now) = (&self.job.app, Moment::now());
         let live = self.releases().current()?;
         let plan = Plan {
