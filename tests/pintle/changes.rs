@@ -125,7 +125,9 @@ fn shared_paths_are_seeded_once_and_then_kept() {
 
 #[test]
 fn a_step_cannot_leave_processes_behind() {
-    let world = World::with([App::new("shop").step("build", "leaver", "(sleep 600 &) > /dev/null 2>&1")]).up();
+    let world =
+        World::with([App::new("shop").step("build", "leaver", "(sleep 600 & setsid sleep 601 &) > /dev/null 2>&1")])
+            .up();
     world.shop().goes_live("v1");
     let left: Vec<i32> = processes::of(&world.places()).into_iter().filter(|pid| is_sleep(*pid)).collect();
     assert!(left.is_empty(), "{}", processes::describe(&world.places()));

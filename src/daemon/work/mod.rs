@@ -19,12 +19,13 @@ use super::action::Job;
 use super::event::Event;
 use super::hub::Hub;
 use super::post::Post;
-use crate::base::{DeployId, Moment, ReleaseName};
+use crate::base::{DeployId, InstanceId, Moment, ReleaseName};
 use crate::config::{self, StepPhase};
 use crate::control::{Followed, Phase, StepReport, StepStatus};
 use crate::deploy::{Work, Worked};
 use crate::os::cancel::Cancel;
 use crate::os::git::{Limits, Mirror};
+use crate::os::group;
 use crate::os::instances::Instances;
 use crate::os::releases::{Data, Releases};
 use crate::os::users::User;
@@ -60,6 +61,11 @@ pub(super) struct Task<'a> {
     bench: &'a Bench,
     job: &'a Job,
     cancel: &'a Cancel,
+}
+
+struct Marks {
+    steps: InstanceId,
+    candidates: InstanceId,
 }
 
 impl Bench {
@@ -126,6 +132,16 @@ impl Task<'_> {
     }
     fn number(&self) -> DeployId {
         self.job.number
+    }
+    /// The mark of this deployment's steps, and that of its candidates: far above the numbers of instances, so that
+    /// the sweep behind one never finds another.
+    fn marks(&self) -> Marks {
+        let number = self.number().0;
+        Marks { steps: InstanceId((1 << 62) + number), candidates: InstanceId((1 << 61) + number) }
+    }
+    /// Ends whatever carries a mark, wherever it went.
+    fn sweep(&self, mark: InstanceId) {
+        group::sweep(None, &self.bench.instances.marker(mark));
     }
     fn say(&self, line: &str) {
         self.bench.hub.say(self.number(), line);

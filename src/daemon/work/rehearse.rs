@@ -5,7 +5,7 @@ use super::Task;
 use super::backup::verified;
 use super::look::{Aim, look};
 use super::steps::own_port;
-use crate::base::{InstanceId, Span};
+use crate::base::Span;
 use crate::config::{Address, Handover, Probe, ProbeTarget, RehearsalData, Service, StepPhase};
 use crate::control::Phase;
 use crate::deploy::Worked;
@@ -77,6 +77,7 @@ impl Task<'_> {
         for candidate in &mut candidates {
             candidate.end();
         }
+        self.sweep(self.marks().candidates);
         result.map(in_rehearsal)
     }
 
@@ -115,7 +116,7 @@ impl Task<'_> {
         let (reader, writer) = io::pipe()?;
         let writer: OwnedFd = writer.into();
         let which = self.which(service)?;
-        let id = InstanceId(self.number().0);
+        let id = self.marks().candidates;
         let child = process::start(&self.bench.place, &self.bench.instances, which, id, &ears, &writer, |env| {
             if let Ears::Port(port) = ears
                 && service.handover != Handover::Socket

@@ -55,6 +55,8 @@ impl Task<'_> {
         self.say(&format!("-- {}: {}", step.name, step.run));
         let began = Moment::now();
         let ended = command::run(&spec, step.timeout, self.cancel, &mut self.output());
+        // One that left its group on purpose outlives no step either.
+        self.sweep(self.marks().steps);
         let took = Moment::now().mono.saturating_sub(began.mono);
         let ending = match ended {
             Ok(ending) => ending,
@@ -95,7 +97,7 @@ impl Task<'_> {
             rehearsal: rehearsal.then_some(&app.rehearsal.env),
         };
         let mut env = environment::for_step(place, app, step, &sight, user.as_ref())?;
-        let (marker, value) = self.bench.instances.variable(crate::base::InstanceId(0));
+        let (marker, value) = self.bench.instances.variable(self.marks().steps);
         env.set(&marker, value);
         Ok(Spec {
             argv: step.run.argv(),
