@@ -46,6 +46,8 @@ pub enum Worked {
     Refused(String),
     /// It failed.
     Failed(String),
+    /// It could not even be tried, and the commit is not to blame: something is missing on the host.
+    Unready(String),
     /// It was ended as asked by [`Output::CancelWork`].
     Cancelled,
 }

@@ -324,7 +324,7 @@ impl Deployment {
             (Work::Rehearse, Worked::Failed(why)) => self.fail(now, why, true),
             (Work::Steps(StepPhase::Smoke), Worked::Failed(_)) if self.app_is_stopped => self.verify(now),
             (Work::Steps(StepPhase::Smoke), Worked::Failed(why)) => self.fail(now, why, true),
-            (_, Worked::Failed(why)) => self.fail(now, why, false),
+            (_, Worked::Failed(why) | Worked::Unready(why)) => self.fail(now, why, false),
             (_, Worked::Cancelled) => self.fail(now, "its work was ended from outside".into(), false),
             (Work::RestoreData, _) => self.work(Work::Point(self.release.clone())),
             (Work::Point(Some(release)), _) => self.settle_on(Some(release)),
@@ -598,7 +598,7 @@ impl Deployment {
     fn remark(&mut self, result: Worked) {
         match result {
             Worked::Done(remarks) => self.remarks.extend(remarks),
-            Worked::Failed(why) | Worked::Refused(why) => self.remarks.push(why),
+            Worked::Failed(why) | Worked::Refused(why) | Worked::Unready(why) => self.remarks.push(why),
             Worked::Cancelled => self.remarks.push("ended before it was done".into()),
             Worked::Fetched { .. } | Worked::BackedUp(_) => {}
         }

@@ -53,6 +53,19 @@ fn a_failed_deploy_may_be_redelivered() {
 }
 
 #[test]
+fn a_missing_env_file_blames_no_commit() {
+    let world = World::with([App::new("shop").set("service.web", "env_file", "[\"data/env\"]")]).up();
+    let shop = world.shop();
+    let commit = shop.version("v1", &[]);
+    let report = shop.end_of(shop.push(&commit).accepted());
+    ended(&report, DeployStatus::Failed, 3);
+    assert!(report.deployment.message.as_deref().is_some_and(|why| why.contains("env_file data/env")), "{report:?}");
+    fs::create_dir_all(shop.shared("data")).unwrap();
+    fs::write(shop.shared("data/env"), "GREETING=hello\n").unwrap();
+    ended(&shop.end_of(shop.push(&commit).accepted()), DeployStatus::Success, 0);
+}
+
+#[test]
 fn nothing_is_deployed_backwards() {
     let world = World::of_a_shop();
     let shop = world.shop();

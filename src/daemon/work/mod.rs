@@ -100,7 +100,7 @@ fn built_in(work: &Work) -> Option<(&'static str, Phase)> {
 fn status_of(worked: &Worked) -> StepStatus {
     match worked {
         Worked::Done(_) | Worked::Fetched { .. } | Worked::BackedUp(_) => StepStatus::Success,
-        Worked::Refused(_) | Worked::Failed(_) => StepStatus::Failed,
+        Worked::Refused(_) | Worked::Failed(_) | Worked::Unready(_) => StepStatus::Failed,
         Worked::Cancelled => StepStatus::Cancelled,
     }
 }
@@ -169,6 +169,21 @@ impl Task<'_> {
         let live = releases.current().unwrap_or_else(|_| release.cloned());
         self.bench.post.send(Event::Pointed { app, release: live });
         pointed.map(|()| Worked::Done(vec![]))
+    }
+
+    /// Why a service could not even be started: a file of its environment that nobody has put there yet.
+    fn missing_env_file(&self) -> Option<String> {
+        let (app, release) = (&self.job.app, self.job.release.as_ref()?);
+        let dir = self.bench.place.working_dir(app, release);
+        app.services.values().find_map(|service| {
+            let missing = service.env_file.iter().find(|file| !dir.join(file).exists())?;
+            let (file, name, shared) = (missing.display(), &service.name, self.bench.place.shared(&app.name));
+            Some(format!(
+                "env_file {file} of service {name} does not exist: put it into {} (if it is one of [source] shared), or into \
+                 the repository; then deploy again",
+                shared.display()
+            ))
+        })
     }
 
     fn try_to_point(&self, release: Option<&ReleaseName>) -> io::Result<()> {

@@ -34,6 +34,9 @@ impl Task<'_> {
         let missing = || io::Error::other("there is no release to rehearse");
         let release = self.job.release.as_ref().ok_or_else(missing)?;
         let (releases, source, user) = (self.releases(), &self.job.app.source, self.user()?);
+        if let Some(why) = self.missing_env_file() {
+            return Ok(Worked::Unready(why));
+        }
         let scratch = self.bench.place.scratch(&self.job.app.name);
         files::remove_tree(&scratch)?;
         let linked = self.job.app.rehearsal.shared != RehearsalData::Live;
