@@ -24,6 +24,8 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// Is the loop turning? Answered by the loop itself.
     Ping,
+    /// Become the program that lies where the daemon was started from.
+    Reexec,
     Status {
         app: Option<AppName>,
     },

@@ -167,6 +167,9 @@ pub struct InstanceView {
     pub restarts: u64,
     /// Proportional or resident set of the leader's process; `None` where it cannot be read.
     pub memory_bytes: Option<u64>,
+    /// What it says of itself (`STATUS=` of sd_notify).
+    #[serde(default)]
+    pub says: Option<String>,
     /// How it last ended, in words.
     pub last_exit: Option<String>,
     pub release: ReleaseName,

@@ -117,13 +117,15 @@ impl Hands {
                     cancel.cancel();
                 }
             }
-            Action::Spawn { app, instance, service, release, commit } => {
+            Action::Spawn { app, instance, service, release, commit, .. } => {
                 let which = Which { app: &app, service: &service, release: &release, commit: commit.as_ref() };
                 return Some(self.spawn(instance, which));
             }
             Action::SpawnListener { instance } => return Some(self.spawn_listener(instance)),
             Action::Terminate { instance, signal } => self.signal(instance, signal),
             Action::Kill { instance } => self.signal(instance, libc::SIGKILL),
+            Action::Look { .. } | Action::BecameReady { .. } | Action::Route { .. } | Action::Abort { .. } => {}
+            Action::CheckSuccessor | Action::Reexec => {}
             Action::Probe { app, watch, index, probe, release } => self.probe(app, watch, index, *probe, release),
             Action::Resolve { from, app, asked } => {
                 let bench = self.bench.clone();
@@ -187,7 +189,7 @@ impl Hands {
 
     fn spawn(&mut self, instance: InstanceId, which: Which<'_>) -> Event {
         match self.start(instance, which) {
-            Ok(pid) => Event::Spawned { instance, pid },
+            Ok(pid) => Event::Spawned { instance, pid, port: None },
             Err(error) => {
                 log::error!("{}: {}: {error}", which.app.name, which.service.name);
                 Event::SpawnFailed { instance, why: error.to_string() }
@@ -247,7 +249,7 @@ impl Hands {
 
     fn spawn_listener(&mut self, instance: InstanceId) -> Event {
         match self.start_listener(instance) {
-            Ok(pid) => Event::Spawned { instance, pid },
+            Ok(pid) => Event::Spawned { instance, pid, port: None },
             Err(error) => Event::SpawnFailed { instance, why: error.to_string() },
         }
     }

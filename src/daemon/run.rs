@@ -187,7 +187,7 @@ pub(super) fn look_at(bench: &Bench, app: &config::App, snapshot: &Snapshot) -> 
     let definitions: Vec<Thawed> = current.iter().map(|release| work::thaw(bench, &shared, release)).collect();
     discard_unfinished(&releases, app, snapshot, current.as_ref());
     let logs = highest_log(&dir.join("logs"));
-    Found { current, definitions, highest: releases.highest().unwrap_or_default().max(logs) }
+    Found { current, definitions, highest: releases.highest().unwrap_or_default().max(logs), survivors: vec![] }
 }
 
 /// A release whose deploy was cut off before Switch is scratch.

@@ -5,6 +5,7 @@ use crate::control::{DaemonView, RunState};
 
 fn instance(pid: Option<u32>, state: RunState, last_exit: Option<&str>) -> InstanceView {
     InstanceView {
+        says: None,
         pid,
         state,
         uptime_seconds: pid.map(|_| 7800),

@@ -47,8 +47,8 @@ impl World {
 
     /// Begins the next deployment that waits, if none is under way.
     pub(in super::super) fn start_next(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
-        let stopping = self.stopping;
-        let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !stopping) else { return };
+        let nothing_begins = self.stopping || self.waits_for_reexec();
+        let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !nothing_begins) else { return };
         let Some(mut deployment) = app.queue.pop_front() else { return };
         if let Some((status, why)) = needless(app, &deployment) {
             self.end_unbegun(now, &deployment, status, why, actions);
