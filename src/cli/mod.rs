@@ -25,6 +25,7 @@ mod offline;
 mod orders;
 mod place;
 mod plan;
+mod reexec;
 mod report;
 mod serve;
 mod status;
@@ -90,9 +91,10 @@ fn dispatch(verb: &Verb, cx: &mut Context<'_>) -> Result<u8, Failure> {
         Verb::Init(args) => init::run(args, cx),
         Verb::CheckConfig => check_config::run(cx),
         Verb::Config(verb) => config_show::run(verb, cx),
-        Verb::Run => serve::run(cx),
+        Verb::Run(args) => serve::run(args, cx),
         Verb::Listen => serve::listen(cx),
         Verb::Reload => orders::reload(cx),
+        Verb::Reexec => reexec::run(cx),
         Verb::Deploy(args) => deploy::deploy(args, cx),
         Verb::Rollback(args) => deploy::rollback(args, cx),
         Verb::Approve(args) => orders::approve(args, cx),

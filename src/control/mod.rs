@@ -178,6 +178,12 @@ pub enum Answer {
     AlreadyLive {
         release: ReleaseName,
     },
+    /// The program that takes over looked at everything and can.
+    TakesOver {
+        version: String,
+        /// When this deployment is over; `None`: now. The connection ends then.
+        after: Option<DeployId>,
+    },
     Delivered {
         verdicts: Vec<Verdict>,
     },

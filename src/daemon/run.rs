@@ -98,6 +98,18 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether this program could run with this configuration and diary: what a running daemon asks of the program that is
+/// to take over. Changes nothing.
+pub fn check(config_dir: &Path) -> Result<(), Failure> {
+    let environment = config::Environment::of_process();
+    let loaded = Config::load(config_dir, &environment).or_else(|problems| {
+        let accepted = Paths::locate(config_dir).state_dir.join(config::ACCEPTED);
+        Config::load_from(&accepted, config_dir, &environment).map_err(|_| problems)
+    });
+    let config = loaded.map_err(|problems| broken(config_dir, &problems))?.config;
+    Diary::check(&config.host.state_dir).map_err(|error| Failure { exit: 3, message: error.to_string() })
+}
+
 /// The configuration; a broken one is reported loudly and the last accepted one used.
 fn configuration(dir: &Path, environment: &config::Environment) -> Result<(Config, Option<String>), Failure> {
     let problems = match Config::load(dir, environment) {
@@ -111,24 +123,29 @@ fn configuration(dir: &Path, environment: &config::Environment) -> Result<(Confi
         }
         Err(problems) => problems,
     };
-    let lines: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
+    let failure = broken(dir, &problems);
     let accepted = Paths::locate(dir).state_dir.join(config::ACCEPTED);
-    let message = format!("problems of the configuration in {}: {}\n{}", dir.display(), lines.len(), lines.join("\n"));
     if !accepted.is_dir() {
-        return Err(Failure { exit: 78, message });
+        return Err(failure);
     }
     match Config::load_from(&accepted, dir, environment) {
         Ok(loaded) => {
-            log::error!("{message}");
+            log::error!("{}", failure.message);
             let notice = format!(
                 "the configuration in {} is broken (problems: {}; `pintle check-config` lists them); the last accepted one is used",
                 dir.display(),
-                lines.len()
+                problems.len()
             );
             Ok((loaded.config, Some(notice)))
         }
-        Err(_) => Err(Failure { exit: 78, message }),
+        Err(_) => Err(failure),
     }
+}
+
+fn broken(dir: &Path, problems: &[config::Problem]) -> Failure {
+    let lines: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
+    let message = format!("problems of the configuration in {}: {}\n{}", dir.display(), lines.len(), lines.join("\n"));
+    Failure { exit: 78, message }
 }
 
 fn end_leftovers(instances: &Instances) {

@@ -79,7 +79,7 @@ impl World {
             }
             Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
             Event::Reexec => self.ask_successor(None, &mut actions),
-            Event::SuccessorChecked { result } => self.successor_checked(result, &mut actions),
+            Event::SuccessorChecked { result } => self.successor_checked(now, result, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
             Event::Tick => {}
         }
@@ -97,7 +97,7 @@ impl World {
             [app.services.deadline(), watch, active, waiters]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
-        apps.chain([listener]).flatten().min()
+        apps.chain([listener, self.reexec_deadline()]).flatten().min()
     }
 
     /// Whatever is due by now, for every app and the listener.
@@ -110,7 +110,7 @@ impl World {
         if self.stopping && self.is_down() {
             actions.push(Action::Exit);
         }
-        self.reexec_when_quiet(actions);
+        self.reexec_when_quiet(now, actions);
     }
 
     /// A write to the diary ended: whoever waited for it goes on.

@@ -63,7 +63,12 @@ pub(super) enum Reexec {
     /// The new program looks whether it can; these wait to hear.
     Checking(Vec<RequestId>),
     /// It can; no deployment begins any more, and when the last one is over it takes over.
-    Due,
+    Due {
+        /// What it calls itself.
+        version: String,
+        /// Whoever asked has heard of it by then.
+        not_before: Duration,
+    },
     /// The hands are at it.
     UnderWay,
 }

@@ -5,7 +5,12 @@
 use super::super::action::Action;
 use super::super::event::RequestId;
 use super::super::world::{Reexec, World};
+use crate::base::Moment;
 use crate::control::Answer;
+use std::time::Duration;
+
+/// Between the answer and the takeover.
+const TIME_TO_HEAR: Duration = Duration::from_millis(50);
 
 impl World {
     /// Somebody asks for it: the new program is asked first.
@@ -20,20 +25,23 @@ impl World {
                 actions.push(Action::CheckSuccessor);
             }
             Reexec::Checking(waiting) => waiting.extend(from),
-            Reexec::Due | Reexec::UnderWay => {
-                let message = self.what_it_waits_for("the new program");
-                actions.extend(from.map(|to| Action::Answer { to, answer: Answer::Done { message } }));
+            Reexec::Due { version, .. } => {
+                let version = version.clone();
+                let answer = self.takes_over(&version);
+                actions.extend(from.map(|to| Action::Answer { to, answer }));
             }
+            // The end of the connection tells.
+            Reexec::UnderWay => {}
         }
     }
 
     /// The new program looked at itself, the configuration and the diary.
-    pub(super) fn successor_checked(&mut self, result: Result<String, String>, actions: &mut Vec<Action>) {
+    pub(super) fn successor_checked(&mut self, now: Moment, result: Result<String, String>, actions: &mut Vec<Action>) {
         let Reexec::Checking(waiting) = std::mem::take(&mut self.reexec) else { return };
         let answer = match result {
             Ok(version) => {
-                self.reexec = Reexec::Due;
-                Answer::Done { message: self.what_it_waits_for(&format!("pintle {version}")) }
+                self.reexec = Reexec::Due { version: version.clone(), not_before: now.mono + TIME_TO_HEAR };
+                self.takes_over(&version)
             }
             Err(why) => {
                 let message = format!("the daemon stays as it is: the new program cannot take over: {why}");
@@ -44,25 +52,30 @@ impl World {
         actions.extend(waiting.into_iter().map(|to| Action::Answer { to, answer: answer.clone() }));
     }
 
-    fn what_it_waits_for(&self, successor: &str) -> String {
+    fn takes_over(&self, version: &str) -> Answer {
         let active = self.apps.values().find_map(|app| app.active.as_ref());
-        match active {
-            Some(deployment) => format!("{successor} takes over when deployment {} is over", deployment.number.0),
-            None => format!("{successor} takes over now"),
-        }
+        Answer::TakesOver { version: version.into(), after: active.map(|deployment| deployment.number) }
     }
 
     /// No deployment may begin: the new program is to take over.
     pub(super) fn waits_for_reexec(&self) -> bool {
-        matches!(self.reexec, Reexec::Due | Reexec::UnderWay)
+        matches!(self.reexec, Reexec::Due { .. } | Reexec::UnderWay)
     }
 
     /// Hands over to the new program once nothing would be cut off.
-    pub(super) fn reexec_when_quiet(&mut self, actions: &mut Vec<Action>) {
-        let busy = self.apps.values().any(|app| app.active.is_some() || !app.waiters.is_empty());
-        if matches!(self.reexec, Reexec::Due) && !busy && !self.stopping && self.pending.is_empty() {
+    pub(super) fn reexec_when_quiet(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if self.reexec_deadline().is_some_and(|at| now.mono >= at) {
             self.reexec = Reexec::UnderWay;
             actions.push(Action::Reexec);
+        }
+    }
+
+    /// When the new program takes over, unless something is under way.
+    pub(super) fn reexec_deadline(&self) -> Option<Duration> {
+        let busy = self.apps.values().any(|app| app.active.is_some() || !app.waiters.is_empty());
+        match self.reexec {
+            Reexec::Due { not_before, .. } if !busy && !self.stopping && self.pending.is_empty() => Some(not_before),
+            _ => None,
         }
     }
 }
