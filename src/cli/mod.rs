@@ -54,6 +54,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the command line of this process.
 pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    // Before anything is read or set up: it stays as small as the kernel can make a process.
+    if argv.get(1).is_some_and(|verb| verb == "keep") {
+        return ExitCode::from(crate::os::fdstore::keeper::run());
+    }
     let (terminal, printed) = (io::stdin().is_terminal(), io::stdout().is_terminal());
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let world = World {

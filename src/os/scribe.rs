@@ -3,7 +3,9 @@
 //! The thread sleeps until a pipe has something; a pipe's size is the patience an instance meets when the disk is slow.
 //! Several instances of a service share one file, line by line. Line: nothing is parsed, prefixed or judged.
 
+use crate::base::InstanceId;
 use crate::os::logfile::{LogFile, LogTarget};
+use crate::os::output::PIPE_SIZE;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -21,15 +23,13 @@ use std::time::Duration;
 
 /// Longer lines are broken.
 const LINE_MAX: usize = 64 << 10;
-/// What an instance may say while nobody reads.
-const PIPE_SIZE: i32 = 1 << 20;
 /// A line that was begun and not ended is written as it is after this.
 const PATIENCE: u16 = 500;
 /// The bell's place among the sources.
 const BELL: u64 = 0;
 
-/// A pipe for an instance's output: `write` becomes its stdout and stderr, `read` goes to the scribe. Large, where the
-/// kernel allows.
+/// A pipe for the output of what ends with us: `write` becomes its stdout and stderr, `read` goes to the scribe. Large,
+/// where the kernel allows. An instance, which outlives us, gets an [`Output`](crate::os::output::Output).
 pub fn make_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let _ = nix::fcntl::fcntl(&read, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
@@ -46,8 +46,9 @@ pub struct Scribe {
 }
 
 enum Message {
-    Attach(LogTarget, File),
+    Attach(LogTarget, File, Option<InstanceId>),
     Flush(Sender<()>),
+    Close(Sender<Vec<(InstanceId, OwnedFd)>>),
     Stop,
 }
 
@@ -77,8 +78,24 @@ impl Scribe {
     /// non-blocking, so it must not share its open file description with a writer.
     pub fn attach(&self, target: LogTarget, read: OwnedFd) -> io::Result<()> {
         nix::fcntl::fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        self.tell(Message::Attach(target, File::from(read)));
+        self.tell(Message::Attach(target, File::from(read), None));
         Ok(())
+    }
+
+    /// The same for the output of an instance, which [`close`](Scribe::close) gives back.
+    pub fn follow(&self, instance: InstanceId, target: LogTarget, read: OwnedFd) -> io::Result<()> {
+        nix::fcntl::fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        self.tell(Message::Attach(target, File::from(read), Some(instance)));
+        Ok(())
+    }
+
+    /// Ends the thread for an image that goes on in our place: everything that was read is in the files, lines that were
+    /// only begun as well, what comes later waits in the pipes. Gives back the read ends of instances that may still say
+    /// something.
+    pub fn close(self) -> Vec<(InstanceId, OwnedFd)> {
+        let (done, back) = channel();
+        self.tell(Message::Close(done));
+        back.recv().unwrap_or_default()
     }
 
     /// Returns when everything that was in the pipes is in the files, or after a second: an instance that has ended
@@ -122,10 +139,19 @@ struct Desk {
     buffer: Vec<u8>,
 }
 
+/// What the thread does after its messages.
+enum Next {
+    Work,
+    Stop,
+    Close(Sender<Vec<(InstanceId, OwnedFd)>>),
+}
+
 /// One instance's pipe.
 struct Source {
     pipe: File,
     path: PathBuf,
+    /// Whose it is, where it outlives this daemon.
+    instance: Option<InstanceId>,
     /// The beginning of a line whose end has not come yet.
     begun: Vec<u8>,
 }
@@ -157,8 +183,11 @@ impl Desk {
             };
             for event in events.iter().take(ready) {
                 match event.data() {
-                    BELL if !self.read_messages() => return self.drain(),
-                    BELL => {}
+                    BELL => match self.read_messages() {
+                        Next::Work => {}
+                        Next::Stop => return self.drain(),
+                        Next::Close(done) => return self.give_back(&done),
+                    },
                     source => {
                         self.read(source);
                     }
@@ -167,23 +196,31 @@ impl Desk {
         }
     }
 
-    /// `false` when told to stop.
-    fn read_messages(&mut self) -> bool {
+    fn read_messages(&mut self) -> Next {
         let _ = self.bell.read();
         while let Ok(message) = self.messages.try_recv() {
             match message {
-                Message::Attach(target, pipe) => self.attach(target, pipe),
+                Message::Attach(target, pipe, instance) => self.attach(target, pipe, instance),
                 Message::Flush(done) => {
                     self.drain();
                     let _ = done.send(());
                 }
-                Message::Stop => return false,
+                Message::Close(done) => return Next::Close(done),
+                Message::Stop => return Next::Stop,
             }
         }
-        true
+        Next::Work
     }
 
-    fn attach(&mut self, target: LogTarget, pipe: File) {
+    fn give_back(mut self, done: &Sender<Vec<(InstanceId, OwnedFd)>>) {
+        self.drain();
+        let sources = std::mem::take(&mut self.sources).into_values();
+        let followed = sources.filter_map(|source| Some((source.instance?, source.pipe.into())));
+        // Whoever asked waits for it.
+        let _ = done.send(followed.collect());
+    }
+
+    fn attach(&mut self, target: LogTarget, pipe: File, instance: Option<InstanceId>) {
         let id = self.next;
         self.next += 1;
         if let Err(errno) = self.epoll.add(&pipe, EpollEvent::new(EpollFlags::EPOLLIN, id)) {
@@ -192,7 +229,7 @@ impl Desk {
         let path = target.path.clone();
         let fresh = || SharedLog { file: LogFile::new(target.clone()), unfinished: None };
         self.logs.entry(path.clone()).or_insert_with(fresh).file.target = target.clone();
-        self.sources.insert(id, Source { pipe, path, begun: Vec::new() });
+        self.sources.insert(id, Source { pipe, path, instance, begun: Vec::new() });
     }
 
     /// Writes everything that is in the pipes, and lines that were only begun.
