@@ -342,6 +342,19 @@ pub enum Handover {
     Restart,
 }
 
+/// `[service.NAME] nginx`: the upstream that leads to a service's ports, and how nginx is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nginx {
+    /// The file that is written, relative to `STATE/apps/APP/nginx/`.
+    pub file: PathBuf,
+    /// The upstream's name: letters, digits, '_', '.' and '-'.
+    pub upstream: String,
+    /// Says whether nginx would accept its configuration.
+    pub test: Command,
+    /// Makes nginx read it.
+    pub reload: Command,
+}
+
 /// When an ended instance is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -375,6 +388,8 @@ pub struct Service {
     pub listen: Vec<Address>,
     /// How releases follow each other.
     pub handover: Handover,
+    /// Who is told the ports of `handover = "port"`; `None`: nobody.
+    pub nginx: Option<Nginx>,
     /// Whether a candidate of it is started in the rehearsal.
     pub rehearse: bool,
     /// How many processes.

@@ -3,7 +3,7 @@
 //! Where a text came from `${NAME}`, the reference is shown: what it stands for may be a secret.
 
 use super::units::{write_duration, write_signal, write_size};
-use super::{App, Command, Probe, ProbeTarget, Service, Step, Trigger};
+use super::{App, Command, Nginx, Probe, ProbeTarget, Service, Step, Trigger};
 use super::{app, probe, service, step, trigger, write};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -132,10 +132,20 @@ fn shown_service(service: &Service) -> Table {
     if service.listen.is_empty() {
         shown.remove("listen");
     }
+    shown.extend(service.nginx.iter().map(|nginx| ("nginx".to_owned(), Value::Table(shown_nginx(nginx)))));
     shown.extend(service.user.iter().map(|user| ("user".to_owned(), text(user))));
     shown.extend(service.watchdog.map(|span| ("watchdog".to_owned(), text(write_duration(span)))));
     shown.extend(service.memory_max.map(|size| ("memory_max".to_owned(), text(write_size(size)))));
     shown
+}
+
+fn shown_nginx(nginx: &Nginx) -> Table {
+    table([
+        ("file", text(nginx.file.display())),
+        ("upstream", text(&nginx.upstream)),
+        ("test", command(&nginx.test)),
+        ("reload", command(&nginx.reload)),
+    ])
 }
 
 fn shown_probe(probe: &Probe) -> Table {

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod cancel;
 pub mod command;
 pub mod fdstore;
+pub mod connections;
 pub mod files;
 pub mod git;
 pub mod group;

@@ -37,6 +37,10 @@ impl Place {
     pub fn cache(&self, app: &AppName) -> PathBuf {
         self.app(app).join("cache")
     }
+    /// What nginx includes.
+    pub fn nginx(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("nginx")
+    }
     /// The log of a service.
     pub fn service_log(&self, app: &AppName, service: &ServiceName) -> PathBuf {
         self.app(app).join("logs").join(format!("{service}.log"))

@@ -2,7 +2,7 @@
 
 use super::environment::{self, Environment};
 use super::place::Place;
-use super::ports::Ports;
+use super::ports::{Ports, Slot};
 use crate::base::{CommitId, InstanceId, ReleaseName};
 use crate::config::{App, Handover, Service};
 use crate::os::instances::Instances;
@@ -39,7 +39,10 @@ pub fn ears(ports: &Ports, which: Which<'_>) -> io::Result<Ears> {
         return Ok(Ears::Sockets(sockets));
     }
     match which.service.handover {
-        Handover::Port | Handover::Restart => Ok(Ears::Port(ports.choose(&which.app.name, &which.service.name)?)),
+        Handover::Port | Handover::Restart => {
+            let (app, service) = (which.app.name.clone(), which.service.name.clone());
+            Ok(Ears::Port(ports.choose(&Slot { app, service, round: 0, index: 0 })?))
+        }
         Handover::Socket => Ok(Ears::None),
     }
 }

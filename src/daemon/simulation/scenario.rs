@@ -191,6 +191,7 @@ fn service(name: &str, handover: Handover, instances: u32, after: &[&str]) -> Se
         run: Command::Argv(vec![name.into()]),
         listen: vec![],
         handover,
+        nginx: None,
         rehearse: handover == Handover::Socket,
         instances,
         after: after.iter().map(|name| label(name)).collect(),

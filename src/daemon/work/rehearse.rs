@@ -106,7 +106,7 @@ impl Task<'_> {
     fn start_candidate<'a>(&'a self, service: &'a Service, scratch: &Path) -> io::Result<Candidate<'a>> {
         let mut instead = vec![];
         let ears = if service.listen.is_empty() {
-            own_port()?
+            own_port(&self.bench.ports)?
         } else {
             let mut own = vec![];
             for public in &service.listen {

@@ -11,6 +11,7 @@ fn service(name: &str, handover: Handover, instances: u32, after: &[&str]) -> Ar
         run: Command::Argv(vec![name.into()]),
         listen: vec![],
         handover,
+        nginx: None,
         rehearse: false,
         instances,
         after: after.iter().map(|name| ServiceName::new(*name).unwrap()).collect(),
