@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod cancel;
+pub mod cgroup;
 pub mod command;
 pub mod files;
 pub mod git;
@@ -15,6 +16,7 @@ pub mod lock;
 pub mod logfile;
 pub mod memory;
 pub mod poll;
+pub mod private_tmp;
 pub mod probe;
 pub mod process;
 pub mod program;
@@ -26,4 +28,5 @@ pub mod sockets;
 pub mod spawn;
 pub mod systemd;
 pub mod tail;
+pub mod usage;
 pub mod users;
