@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod cancel;
+pub mod cgroup;
 pub mod command;
 pub mod fdstore;
 pub mod connections;
@@ -20,6 +21,7 @@ mod message;
 pub mod notify;
 pub mod output;
 pub mod poll;
+pub mod private_tmp;
 pub mod probe;
 pub mod process;
 pub mod program;
@@ -32,4 +34,5 @@ pub mod sockets;
 pub mod spawn;
 pub mod systemd;
 pub mod tail;
+pub mod usage;
 pub mod users;

@@ -29,6 +29,10 @@ pub struct Process {
     pub start_time: u64,
     /// Not a zombie, not dead.
     pub runs: bool,
+    /// What it and its children that ended and were reaped have computed, in clock ticks.
+    pub cpu_ticks: u64,
+    /// Its resident set, in pages.
+    pub resident_pages: u64,
 }
 
 impl Process {
@@ -39,13 +43,18 @@ impl Process {
         let stat = String::from_utf8_lossy(&stat);
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_ascii_whitespace();
+        let runs = !matches!(fields.next()?, "Z" | "X");
+        let mut number = |after: usize| fields.nth(after)?.parse::<u64>().ok();
         Some(Process {
             pid,
-            runs: !matches!(fields.next()?, "Z" | "X"),
-            parent: fields.next()?.parse().ok()?,
-            group: fields.next()?.parse().ok()?,
-            session: fields.next()?.parse().ok()?,
-            start_time: fields.nth(15)?.parse().ok()?,
+            runs,
+            parent: number(0)? as u32,
+            group: number(0)? as u32,
+            session: number(0)? as u32,
+            // Four in a row: in user mode, in the kernel, and both again of the reaped children.
+            cpu_ticks: number(7)? + number(0)? + number(0)? + number(0)?,
+            start_time: number(4)?,
+            resident_pages: number(1)?,
         })
     }
 
