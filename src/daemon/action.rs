@@ -1,12 +1,13 @@
 //! What the hands are to do. Actions of one turn are carried out in order.
 
 use super::event::{RequestId, Token};
-use crate::base::{AppName, BackupId, CommitId, DeployId, InstanceId, ReleaseName};
-use crate::config::{App, Probe, Service};
+use crate::base::{AppName, BackupId, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
+use crate::config::{Address, App, Probe, Service};
 use crate::control::{Answer, DeployAsked, Phase};
 use crate::deploy::plan::Kind;
 use crate::deploy::{End, Work};
 use crate::store::Entry;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A piece of work, with all a worker needs to know.
@@ -89,6 +90,17 @@ pub enum Action {
     Terminate {
         instance: InstanceId,
         signal: i32,
+    },
+    /// A place for an instance is given up, and its port with it.
+    Vacated {
+        app: AppName,
+        service: ServiceName,
+        round: u64,
+        index: u32,
+    },
+    /// The sockets that services may need from now on; others are closed.
+    KeepSockets {
+        addresses: BTreeSet<Address>,
     },
     /// It hangs: SIGABRT to its process alone.
     Abort {

@@ -25,10 +25,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, RwLock};
@@ -64,13 +64,26 @@ pub enum Door {
     Listener,
 }
 
-/// Opens a socket file at `path` with these permissions and serves it on threads.
-pub fn open(path: &Path, mode: u32, owner: Option<(u32, u32)>, door: Door, desk: Desk) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(because("replace", path, &error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(|error| because("listen on", path, &error))?;
+/// Where a door is, and who may come in.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct DoorPlan {
+    pub path: PathBuf,
+    pub mode: u32,
+    /// User and group.
+    pub owner: Option<(u32, u32)>,
+    pub door: Door,
+}
+
+/// Opens a socket file and serves it on threads - the one that the program before us served (`before`), where there is
+/// one: whoever connected meanwhile waits in it. Gives a copy of it for a program after us.
+pub fn open(plan: DoorPlan, before: Option<OwnedFd>, desk: Desk) -> io::Result<OwnedFd> {
+    let DoorPlan { path, mode, owner, door } = plan;
+    let path = path.as_path();
+    let listener = match before {
+        Some(socket) if path.exists() => UnixListener::from(socket),
+        _ => bind(path)?,
+    };
     if let Some((uid, gid)) = owner {
         std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(|error| because("give away", path, &error))?;
     }
@@ -78,7 +91,17 @@ pub fn open(path: &Path, mode: u32, owner: Option<(u32, u32)>, door: Door, desk:
     fs::set_permissions(path, permissions).map_err(|error| because("set the mode of", path, &error))?;
     let name = if door == Door::Control { "control" } else { "listener-door" };
     let thread = std::thread::Builder::new().name(name.into()).stack_size(128 << 10);
-    thread.spawn(move || serve(&listener, door, &desk)).map(drop)
+    let copy = listener.as_fd().try_clone_to_owned()?;
+    thread.spawn(move || serve(&listener, door, &desk))?;
+    Ok(copy)
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(because("replace", path, &error)),
+        _ => {}
+    }
+    UnixListener::bind(path).map_err(|error| because("listen on", path, &error))
 }
 
 fn serve(listener: &UnixListener, door: Door, desk: &Desk) {

@@ -9,12 +9,14 @@ pub mod action;
 pub mod boot;
 pub mod doors;
 pub mod event;
+mod event_loop;
 pub mod hands;
 pub mod hub;
 pub mod journal;
 pub mod post;
 pub mod report;
 pub mod run;
+mod survivors;
 #[cfg(test)]
 mod simulation;
 pub mod turn;

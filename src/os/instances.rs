@@ -30,6 +30,21 @@ pub struct Record {
     pub service: ServiceName,
     /// Of which release.
     pub release: ReleaseName,
+    /// Which start of the service it belongs to.
+    #[serde(default)]
+    pub round: u64,
+    /// Its place among that start's instances.
+    #[serde(default)]
+    pub index: u32,
+    /// The port it was given.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// How often it had been started again.
+    #[serde(default)]
+    pub restarts: u64,
+    /// It was ready.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 impl Record {
@@ -67,10 +82,17 @@ impl Instances {
         format!("{}.{}", self.tag, instance.0)
     }
 
-    /// Notes a started instance.
+    /// The number that the keeper of descriptors carries: it outlives every daemon that ends out of order.
+    pub fn keeper(&self) -> InstanceId {
+        InstanceId(0)
+    }
+
+    /// Notes a started instance, or what has become of it.
     pub fn write(&self, record: &Record) -> io::Result<()> {
         let path = self.path(record);
-        fs::write(&path, serde_json::to_vec(record)?).map_err(|error| because("write", &path, &error))
+        let new = path.with_extension("new");
+        let written = fs::write(&new, serde_json::to_vec(record)?).and_then(|()| fs::rename(&new, &path));
+        written.map_err(|error| because("write", &path, &error))
     }
 
     /// Forgets an instance of which no process is left. One that is not noted is no error.
@@ -179,6 +201,11 @@ mod tests {
             app: AppName::new("clinic").unwrap(),
             service: ServiceName::new("web").unwrap(),
             release: ReleaseName::new("000042-4f2a1c9").unwrap(),
+            round: 1,
+            index: 0,
+            port: None,
+            restarts: 0,
+            ready: true,
         };
         let noted = record(&child, child.start_time);
         instances.write(&noted).unwrap();

@@ -106,6 +106,11 @@ impl Scribe {
         let _ = wait.recv_timeout(Duration::from_secs(1));
     }
 
+    /// Whether there is still somebody who reads.
+    pub fn lives(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Bytes that could not be written since the start.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)

@@ -1,6 +1,6 @@
 //! Where things of an app are on disk (contracts.md, section 4).
 
-use crate::base::{AppName, ReleaseName, ServiceName};
+use crate::base::{AppName, InstanceId, ReleaseName, ServiceName};
 use crate::config::App;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,18 @@ impl Place {
     /// The log of a service.
     pub fn service_log(&self, app: &AppName, service: &ServiceName) -> PathBuf {
         self.app(app).join("logs").join(format!("{service}.log"))
+    }
+    /// What an instance sees as /tmp and /var/tmp.
+    pub fn private_tmp(&self, app: &AppName, instance: InstanceId) -> PathBuf {
+        self.app(app).join("tmp").join(instance.0.to_string())
+    }
+    /// Where instances tell how they are.
+    pub fn notify_sockets(&self) -> PathBuf {
+        self.runtime_dir.join("notify")
+    }
+    /// What instances write to.
+    pub fn outputs(&self) -> PathBuf {
+        self.runtime_dir.join("instances")
     }
     /// What the command line talks to.
     pub fn control_socket(&self) -> PathBuf {

@@ -7,6 +7,7 @@
 
 use crate::base::{AppName, ServiceName};
 use crate::config::Address;
+use crate::os::fdstore::{FdStore, name_of};
 use crate::os::sockets;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,11 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The name under which a listening socket is kept for the next daemon.
+pub const SOCKET: &str = "socket";
 
 /// Where ports are chosen: below the range from which the kernel lends ports to clients (32768 to 60999), so that no
 /// outgoing connection ever sits on one.
@@ -39,11 +43,23 @@ pub struct Ports(Arc<Mutex<Held>>);
 
 #[derive(Debug, Default)]
 struct Held {
+    /// Where copies of the sockets outlive us.
+    kept: Option<FdStore>,
     sockets: BTreeMap<Address, Arc<OwnedFd>>,
     ports: BTreeMap<Slot, u16>,
 }
 
 impl Ports {
+    /// None yet; a copy of every socket is left to `store`, for the daemon that comes after us.
+    pub fn kept_by(store: FdStore) -> Ports {
+        Ports(Arc::new(Mutex::new(Held { kept: Some(store), ..Held::default() })))
+    }
+
+    /// Whether there is a socket for `address` already.
+    pub fn holds(&self, address: &Address) -> bool {
+        self.held().sockets.contains_key(address)
+    }
+
     /// The socket for `address`, bound at the first call.
     pub fn socket(&self, address: &Address) -> io::Result<Arc<OwnedFd>> {
         let mut held = self.held();
@@ -51,6 +67,7 @@ impl Ports {
             return Ok(socket.clone());
         }
         let socket = Arc::new(sockets::bind(address)?);
+        held.keep(address, &socket);
         held.sockets.insert(address.clone(), socket.clone());
         Ok(socket)
     }
@@ -66,6 +83,7 @@ impl Ports {
         if held.sockets.contains_key(&address) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{address} was kept twice")));
         }
+        held.keep(&address, &socket);
         held.sockets.insert(address, Arc::new(socket));
         Ok(())
     }
@@ -78,6 +96,7 @@ impl Ports {
         for address in &gone {
             // The file goes first: as long as somebody answers on it, nobody puts another in its place.
             sockets::unlink(address);
+            held.kept.iter().for_each(|store| store.forget(&name_of(SOCKET, &address.to_string())));
             held.sockets.remove(address);
         }
         gone
@@ -128,6 +147,12 @@ impl Ports {
         of_service.max_by_key(|(slot, _)| (slot.round, std::cmp::Reverse(slot.index))).map(|(_, port)| *port)
     }
 
+    /// Where the instances of the service's newest round answer.
+    pub fn newest_ports(&self, app: &AppName, service: &ServiceName) -> Vec<u16> {
+        let newest = self.held().ports.keys().filter(|slot| slot.is_of(app, service)).map(|slot| slot.round).max();
+        newest.map_or(vec![], |round| self.ports_of(app, service, round))
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,6 +165,13 @@ impl Slot {
 }
 
 impl Held {
+    fn keep(&self, address: &Address, socket: &OwnedFd) {
+        let name = name_of(SOCKET, &address.to_string());
+        if let Some(Err(error)) = self.kept.as_ref().map(|store| store.keep(&name, socket.as_fd())) {
+            log::warn!("{error}");
+        }
+    }
+
     /// Begins anywhere in the range: two daemons of one host seldom try the same port at once.
     fn free(&self) -> io::Result<u16> {
         let count = RANGE.end() - RANGE.start() + 1;

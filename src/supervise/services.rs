@@ -99,6 +99,8 @@ pub enum Order {
     Abort { instance: InstanceId, service: ServiceName, why: String },
     /// Kill the instance's whole group.
     Kill { instance: InstanceId },
+    /// Nobody will fill this place any more.
+    Vacated { service: ServiceName, round: u64, index: u32 },
     /// It ended, or could not be started, and nobody had asked for that.
     Ended { service: ServiceName, release: ReleaseName, words: String },
     /// Clients could not be sent to it.
@@ -288,9 +290,13 @@ impl Services {
             self.feed(at, now, Input::Want(wanted), mint, &mut orders);
         }
         orders.extend(self.next_routes(now));
-        let mut slots = std::mem::take(&mut self.slots);
-        slots.retain(|slot| self.is_wanted(slot) || slot.process.is_some() || !slot.machine.is_gone());
+        let stays = |slot: &Slot| self.is_wanted(slot) || slot.process.is_some() || !slot.machine.is_gone();
+        let (slots, gone): (Vec<Slot>, Vec<Slot>) =
+            std::mem::take(&mut self.slots).into_iter().partition(|slot| stays(slot));
         self.slots = slots;
+        let vacated =
+            |slot: Slot| Order::Vacated { service: slot.service.name.clone(), round: slot.round, index: slot.index };
+        orders.extend(gone.into_iter().map(vacated));
         orders
     }
 
@@ -487,7 +493,7 @@ impl Services {
 
 /// Whether its clients have to be sent to its ports.
 fn is_sent_to(service: &Service) -> bool {
-    service.handover == Handover::Port
+    service.handover == Handover::Port && service.nginx.is_some()
 }
 
 #[cfg(test)]

@@ -99,6 +99,10 @@ impl World {
                     let app = app.definition_of(&release);
                     actions.push(Action::Look { app, instance, service, release, port });
                 }
+                Order::Vacated { service, round, index } => {
+                    let app = name.clone();
+                    actions.push(Action::Vacated { app, service, round, index });
+                }
                 Order::BecameReady { instance } => actions.push(Action::BecameReady { instance }),
                 Order::Route { service, release, ports, old } => {
                     let app = app.definition_of(&release);

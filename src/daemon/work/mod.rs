@@ -14,6 +14,7 @@ mod tidy;
 pub use backup::open_row;
 pub use fetch::{is_older, resolve, thaw};
 pub use look::{Aim, look};
+pub(super) use rehearse::is_at;
 
 use super::action::Job;
 use super::event::Event;
@@ -24,6 +25,8 @@ use crate::config::{self, StepPhase};
 use crate::control::{Followed, Phase, StepReport, StepStatus};
 use crate::deploy::{Work, Worked};
 use crate::os::cancel::Cancel;
+use crate::os::cgroup::Cgroups;
+use crate::os::fdstore::FdStore;
 use crate::os::git::{Limits, Mirror};
 use crate::os::group;
 use crate::os::instances::Instances;
@@ -54,6 +57,10 @@ pub struct Bench {
     pub hub: Hub,
     pub ports: Ports,
     pub instances: Instances,
+    /// What is kept for the daemon that comes after us.
+    pub kept: FdStore,
+    /// Where instances get control groups of their own; else why they do not, as a sentence.
+    pub groups: Arc<Result<Cgroups, String>>,
 }
 
 /// One piece of work under way.

@@ -13,7 +13,7 @@ use crate::os::command::Spec;
 use crate::os::releases::Data;
 use crate::os::{backup, files, group, reap, sockets};
 use crate::os::{poll, spawn::Child};
-use crate::runtime::process::{self, Ears};
+use crate::runtime::process::{self, Ears, Outfit};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -120,7 +120,17 @@ impl Task<'_> {
         let writer: OwnedFd = writer.into();
         let which = self.which(service)?;
         let id = self.marks().candidates;
-        let child = process::start(&self.bench.place, &self.bench.instances, which, id, &ears, &writer, |env| {
+        let user = process::user(which)?;
+        let outfit = Outfit {
+            user: user.as_ref(),
+            ears: &ears,
+            check: None,
+            output: writer.as_fd(),
+            notify: None,
+            group: None,
+            private_tmp: None,
+        };
+        let child = process::start(&self.bench.place, &self.bench.instances, which, id, outfit, |env| {
             if let Ears::Port(port) = ears
                 && service.handover != Handover::Socket
             {
@@ -271,7 +281,7 @@ fn aim(probe: &Probe, candidates: &[Candidate<'_>]) -> Option<Aim> {
 }
 
 /// Whether `host:port` of a probe means the address a service listens on.
-fn is_at(authority: &str, public: &Address) -> bool {
+pub(in super::super) fn is_at(authority: &str, public: &Address) -> bool {
     let Address::Tcp(public) = public else { return false };
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
     let host = host.trim_start_matches('[').trim_end_matches(']');
