@@ -24,7 +24,9 @@ pub fn run(cx: &mut Context<'_>) -> Result<u8, Failure> {
             format!("pintle {version} has taken over")
         }
     };
-    cx.answer(&serde_json::json!({"message": message, "version": version, "after": after}), |_| format!("{message}\n"))?;
+    cx.answer(&serde_json::json!({"message": message, "version": version, "after": after}), |_| {
+        format!("{message}\n")
+    })?;
     Ok(0)
 }
 

@@ -89,6 +89,15 @@ impl fmt::Display for Address {
     }
 }
 
+impl std::str::FromStr for Address {
+    type Err = String;
+
+    /// As configuration and [`Display`](fmt::Display) write it.
+    fn from_str(text: &str) -> Result<Address, String> {
+        units::address(text).map_err(|misread| format!("{} {}", misread.wrong, misread.advice))
+    }
+}
+
 /// `[listen]`: the webhook listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
@@ -410,6 +419,8 @@ pub struct Service {
     pub user: Option<String>,
     /// PR_SET_NO_NEW_PRIVS.
     pub no_new_privs: bool,
+    /// A /tmp and /var/tmp of each instance's own.
+    pub private_tmp: bool,
     /// Its environment beside what Pintle sets.
     pub env: BTreeMap<String, String>,
     /// Files of `KEY=value` in the working directory, read at each start; must exist.

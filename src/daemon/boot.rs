@@ -81,6 +81,7 @@ impl World {
             world.supersede_older(now, name, &mut actions);
             world.start_next(now, name, &mut actions);
         }
+        world.keep_sockets(&mut actions);
         world.history = snapshot.apps.into_iter().filter(|(name, _)| !config.apps.contains_key(name)).collect();
         (world, actions)
     }

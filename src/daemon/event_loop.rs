@@ -10,8 +10,8 @@ use super::world::World;
 use crate::base::{AppName, InstanceId, Moment};
 use crate::config;
 use crate::os::fdstore::name_of;
-use crate::runtime::ports::SOCKET;
 use crate::os::{memory, reexec, signals, systemd};
+use crate::runtime::ports::SOCKET;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -160,7 +160,8 @@ impl Loop {
         journal.close();
         let outputs = scribe.close();
         let sockets = bench.ports.sockets();
-        let mut fds: Vec<(String, BorrowedFd<'_>)> = doors.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
+        let mut fds: Vec<(String, BorrowedFd<'_>)> =
+            doors.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
         fds.extend(sockets.iter().map(|(address, fd)| (name_of(SOCKET, &address.to_string()), fd.as_fd())));
         fds.extend(outputs.iter().map(|(instance, fd)| (name_of(OUTPUT, &instance.0.to_string()), fd.as_fd())));
         let voices = running.iter().filter_map(|(instance, running)| Some((instance, running.voice()?)));
@@ -233,7 +234,7 @@ impl Loop {
         }
         if let Some(running) = self.hands.running.get(&instance) {
             let _ = self.epoll.delete(running.child.pidfd.as_fd());
-            running.voice().iter().for_each(|voice| drop(self.epoll.delete(voice)));
+            let _ = running.voice().map(|voice| self.epoll.delete(voice));
         }
         self.turn(Event::Exited { instance, clean, words });
         self.hands.gone(instance);

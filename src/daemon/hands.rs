@@ -27,6 +27,7 @@ use crate::deploy::Worked;
 use crate::os::cancel::Cancel;
 use crate::os::command::{self, Ending, Spec};
 use crate::os::scribe::Scribe;
+use crate::os::sweeper::Sweeper;
 use crate::runtime::ports::Slot;
 use crate::runtime::process::Which;
 use crate::store::Snapshot;
@@ -54,6 +55,7 @@ pub struct Hands {
     pub(super) journal: Journal,
     pub(super) replies: Replies,
     pub(super) scribe: Scribe,
+    sweeper: Sweeper,
     pub(super) running: BTreeMap<InstanceId, Running>,
     cancels: BTreeMap<DeployId, Cancel>,
     /// Where our program lies, for whoever takes over from there.
@@ -72,10 +74,23 @@ impl Hands {
         journal: Journal,
         replies: Replies,
         scribe: Scribe,
+        sweeper: Sweeper,
         program: PathBuf,
     ) -> Hands {
         let (running, cancels) = (BTreeMap::new(), BTreeMap::new());
-        Hands { bench, config, journal, replies, scribe, running, cancels, program, worked: false, leave: None }
+        Hands {
+            bench,
+            config,
+            journal,
+            replies,
+            scribe,
+            sweeper,
+            running,
+            cancels,
+            program,
+            worked: false,
+            leave: None,
+        }
     }
 
     /// Carries out one action. An event that it causes at once is returned.
@@ -170,7 +185,8 @@ impl Hands {
 
     /// Has the program that lies where ours was started from look whether it can take over.
     fn check_successor(&self) -> Option<Event> {
-        let argv = [self.program.clone(), "--config".into(), self.bench.config_dir.clone()].map(PathBuf::into_os_string);
+        let argv =
+            [self.program.clone(), "--config".into(), self.bench.config_dir.clone()].map(PathBuf::into_os_string);
         let argv = argv.into_iter().chain(["run", "--check"].map(Into::into)).map(|word| word.into_string());
         let argv: Result<Vec<String>, _> = argv.collect();
         let Ok(argv) = argv else {
@@ -186,7 +202,9 @@ impl Hands {
 
     /// Closes the listening sockets that nothing needs any more.
     fn keep_sockets(&self, addresses: &BTreeSet<Address>) {
-        for gone in self.bench.ports.keep_only(addresses) {
+        let ours = self.config.host.listen.iter().map(|listen| listen.address.clone());
+        let addresses = addresses.iter().cloned().chain(ours).collect();
+        for gone in self.bench.ports.keep_only(&addresses) {
             log::info!("{gone} is not listened on any more: no service names it");
         }
     }

@@ -105,6 +105,8 @@ impl World {
             restarts: slot.machine.restarts(),
             memory_bytes: None,
             says: slot.machine.status().map(str::to_string),
+            memory_max_bytes: None,
+            cpu_seconds: None,
             last_exit: slot.machine.last_exit().map(str::to_string),
             release: slot.release.clone(),
         }

@@ -21,6 +21,7 @@ use crate::os::fdstore::{self, FdStore};
 use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
+use crate::os::sweeper::Sweeper;
 use crate::os::{backup, files, lock, memory, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
@@ -65,7 +66,9 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let instances = Instances::open(&place.runtime_dir, &place.state_dir)?;
     let (kept, back) = FdStore::open(&place.runtime_dir, instances.variable(instances.keeper()));
     let mut back: BTreeMap<String, OwnedFd> = back.into_iter().collect();
-    let groups = Arc::new(Cgroups::find(instances.tag()));
+    let found = Cgroups::find(instances.tag());
+    let unenforced = unenforced_memory(&config, &found);
+    let groups = found.inspect_err(|why| log::info!("{why}")).ok();
     let post = Post::new()?;
     let bench = Bench {
         config_dir: std::path::absolute(config_dir)?,
@@ -79,7 +82,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         place,
     };
     let survivors = survivors::find(&bench, &config, &mut back);
-    survivors::end_others(&bench, &survivors);
+    survivors::end_others(&bench, &survivors, config.apps.keys());
     take_back_sockets(&bench, &survivors, &mut back);
 
     let opened =
@@ -87,7 +90,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let mut notices: Vec<String> = opened.notice.into_iter().collect();
     let snapshot = opened.snapshot;
     bind_listener_socket(&bench, &config, &mut notices);
-    notices.extend(unenforced_memory(&bench, &config));
+    notices.extend(unenforced);
     let found = config.apps.values().map(|app| {
         let found = look_at(&bench, app, &snapshot);
         (app.name.clone(), survivors.join(&app.name, found))
@@ -106,7 +109,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let scribe = Scribe::start()?;
     let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices);
     world.broken_files = broken_files;
-    let mut hands = Hands::new(bench, config, journal, replies, scribe, program);
+    let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program);
     for held in survivors.held {
         log::info!("{}: {} (pid {}) runs on: taken over", held.record.app, held.record.service, held.record.pid);
         hands.adopt(held);
@@ -151,10 +154,11 @@ fn take_back_sockets(bench: &Bench, survivors: &Survivors, back: &mut BTreeMap<S
 }
 
 /// What people must know where a limit of memory was asked for that nobody enforces.
-fn unenforced_memory(bench: &Bench, config: &Config) -> Option<String> {
-    let limited = config.apps.values().flat_map(|app| app.services.values()).any(|service| service.memory_max.is_some());
-    let why = cgroup::unenforced_memory((*bench.groups).as_ref().map_err(String::as_str)).filter(|_| limited)?;
-    log::error!("{why}");
+fn unenforced_memory(config: &Config, found: &Result<Cgroups, String>) -> Option<String> {
+    let limited =
+        config.apps.values().flat_map(|app| app.services.values()).any(|service| service.memory_max.is_some());
+    let why = cgroup::unenforced_memory(found.as_ref().map_err(String::as_str)).filter(|_| limited)?;
+    log::warn!("{why}");
     Some(why)
 }
 

@@ -7,13 +7,14 @@
 use super::boot::Found;
 use super::event::Thawed;
 use super::work::{self, Bench};
-use crate::base::{AppName, Moment};
+use crate::base::{AppName, InstanceId, Moment};
 use crate::config::{App, Config, Service};
 use crate::os::fdstore::name_of;
 use crate::os::instances::Record;
 use crate::os::process::Process;
 use crate::os::reap;
 use crate::os::spawn::Child;
+use crate::runtime::confinement;
 use crate::supervise::Survivor;
 use crate::supervise::instance::Survival;
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +72,7 @@ pub fn find(bench: &Bench, config: &Config, kept: &mut BTreeMap<String, OwnedFd>
 }
 
 /// Ends everything of ours that is not taken over.
-pub fn end_others(bench: &Bench, survivors: &Survivors) {
+pub fn end_others<'a>(bench: &Bench, survivors: &Survivors, apps: impl IntoIterator<Item = &'a AppName>) {
     let instances: BTreeSet<_> = survivors.held.iter().map(|held| held.record.instance).collect();
     let sessions: BTreeSet<u32> = survivors.held.iter().map(|held| held.record.pid).collect();
     let keeper = bench.instances.keeper();
@@ -83,11 +84,15 @@ pub fn end_others(bench: &Bench, survivors: &Survivors) {
         Ok(ended) => {
             for record in ended {
                 let (app, service, pid) = (record.app, record.service, record.pid);
-                log::warn!("{app}: {service} (pid {pid}) was left running by an earlier daemon and has no place now: ended");
+                log::warn!(
+                    "{app}: {service} (pid {pid}) was left running by an earlier daemon and has no place now: ended"
+                );
             }
         }
         Err(error) => log::error!("look for what an earlier daemon left running: {error}"),
     }
+    let keep = |instance: InstanceId| instances.contains(&instance);
+    confinement::clear_leftovers(bench.host(), apps, &keep);
     // Those that were children of ours before this program took over would stay as zombies.
     reap::reap_orphans(&|pid| sessions.contains(&pid));
 }

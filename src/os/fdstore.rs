@@ -5,9 +5,9 @@
 //! a binary that replaces itself passes them on ([`crate::os::reexec`]). All three give them back through
 //! [`FdStore::open`]. Line: which descriptors are kept, and what they are for, is decided by the caller.
 
+mod client;
 pub mod keeper;
 mod passed;
-mod client;
 mod systemd;
 
 use client::Client;
@@ -66,7 +66,9 @@ impl FdStore {
             Store::Keeper(client) => client.keep(name, fd),
             Store::Closed => Err(io::Error::other("the store is closed")),
         });
-        kept.map_err(|error| io::Error::new(error.kind(), format!("keep descriptor {name} for the next daemon: {error}")))
+        kept.map_err(|error| {
+            io::Error::new(error.kind(), format!("keep descriptor {name} for the next daemon: {error}"))
+        })
     }
 
     /// Closes what is kept under `name`, if anything is.

@@ -10,7 +10,7 @@ use nix::sys::socket::{Backlog, SockaddrStorage, getsockname, getsockopt, listen
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -67,6 +67,31 @@ pub fn listens_on(socket: &OwnedFd, address: &Address) -> bool {
         (Address::Unix(path), Some(bound)) => bound.as_unix_addr().is_some_and(|bound| bound.path() == Some(path)),
         (_, None) => false,
     }
+}
+
+/// A copy of the socket with which the process behind `pidfd` listens on `address`. Only root, and whoever may trace the
+/// process, is given it.
+pub fn of_process(pidfd: BorrowedFd<'_>, pid: u32, address: &Address) -> io::Result<OwnedFd> {
+    let dir = format!("/proc/{pid}/fd");
+    let entries = fs::read_dir(&dir).map_err(|error| because("list", Path::new(&dir), &error))?;
+    let is_socket = |path: &Path| fs::read_link(path).is_ok_and(|file| file.to_string_lossy().starts_with("socket:"));
+    let sockets = entries.flatten().filter(|entry| is_socket(&entry.path()));
+    let numbers = sockets.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "it does not listen there");
+    for number in numbers {
+        // SAFETY: passes integers only; a non-negative answer is a new descriptor (CLOEXEC) that nobody else owns.
+        let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) };
+        if copy < 0 {
+            last = io::Error::last_os_error();
+            continue;
+        }
+        // SAFETY: as above.
+        let copy = unsafe { OwnedFd::from_raw_fd(copy as i32) };
+        if listens_on(&copy, address) {
+            return Ok(copy);
+        }
+    }
+    Err(last)
 }
 
 /// Removes the file of a Unix socket; what is no socket is left alone, and so is everything else.

@@ -1,6 +1,6 @@
 //! Where things of an app are on disk (contracts.md, section 4).
 
-use crate::base::{AppName, InstanceId, ReleaseName, ServiceName};
+use crate::base::{AppName, ReleaseName, ServiceName};
 use crate::config::App;
 use std::path::{Path, PathBuf};
 
@@ -45,9 +45,9 @@ impl Place {
     pub fn service_log(&self, app: &AppName, service: &ServiceName) -> PathBuf {
         self.app(app).join("logs").join(format!("{service}.log"))
     }
-    /// What an instance sees as /tmp and /var/tmp.
-    pub fn private_tmp(&self, app: &AppName, instance: InstanceId) -> PathBuf {
-        self.app(app).join("tmp").join(instance.0.to_string())
+    /// The private /tmp of each instance that has one.
+    pub fn private_tmps(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("tmp")
     }
     /// Where instances tell how they are.
     pub fn notify_sockets(&self) -> PathBuf {

@@ -1,17 +1,17 @@
 //! Starts an instance of a service as a plain process: its sockets, environment, user and log put together.
 
+use super::confinement;
 use super::environment::{self, Environment};
 use super::place::Place;
 use super::ports::{Ports, Slot};
 use crate::base::{CommitId, InstanceId, ReleaseName};
 use crate::config::{App, Handover, Service};
+use crate::os::cgroup::Cgroups;
 use crate::os::instances::Instances;
-use crate::os::cgroup;
 use crate::os::spawn::{self, Child, Start};
 use crate::os::users::User;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Which instance to start.
@@ -68,42 +68,46 @@ pub struct Outfit<'a> {
     pub output: BorrowedFd<'a>,
     /// Where it tells how it is: its `NOTIFY_SOCKET`.
     pub notify: Option<&'a str>,
-    /// The control group it is to be in.
-    pub group: Option<BorrowedFd<'a>>,
-    /// The directory that it sees as /tmp and /var/tmp.
-    pub private_tmp: Option<&'a Path>,
+}
+
+/// What is asked for a start beside what is started.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct Host<'a> {
+    pub place: &'a Place,
+    pub instances: &'a Instances,
+    /// Where instances have control groups of their own.
+    pub groups: Option<&'a Cgroups>,
 }
 
 /// Starts it. `extra` comes last: what a rehearsal changes.
 pub fn start(
-    place: &Place,
-    instances: &Instances,
+    host: Host<'_>,
     which: Which<'_>,
     instance: InstanceId,
     outfit: Outfit<'_>,
     extra: impl FnOnce(&mut Environment),
 ) -> io::Result<Child> {
     let Which { app, service, release, commit } = which;
-    let cwd = place.working_dir(app, release);
+    let cwd = host.place.working_dir(app, release);
     let mut env = environment::for_service(app, service, release, commit, outfit.user, &cwd)?;
     if let (Ears::Port(port), None) = (outfit.ears, env.get("PORT")) {
         env.set("PORT", port.to_string());
     }
     if let Some(socket) = outfit.notify {
         env.set("NOTIFY_SOCKET", socket);
-        service.watchdog.iter().for_each(|every| drop(env.set("WATCHDOG_USEC", every.as_micros().to_string())));
+        if let Some(every) = service.watchdog {
+            env.set("WATCHDOG_USEC", every.as_micros().to_string());
+        }
     }
     extra(&mut env);
-    let (marker, value) = instances.variable(instance);
+    let (marker, value) = host.instances.variable(instance);
     env.set(&marker, value);
     let (argv, env) = (service.run.argv(), env.pairs());
     let mut start = Start::new(&argv, &cwd, &env, outfit.output);
     start.user = outfit.user;
     start.no_new_privs = service.no_new_privs;
     start.open_files = Some(65_536);
-    start.processes = Some(cgroup::tasks_max());
-    start.cgroup = outfit.group;
-    start.private_tmp = outfit.private_tmp;
     if let Ears::Sockets(sockets) = outfit.ears {
         start.sockets = sockets.iter().map(|socket| socket.as_fd()).collect();
         let name = |at: usize| if at == 0 { service.name.to_string() } else { format!("{}-{at}", service.name) };
@@ -111,5 +115,14 @@ pub fn start(
         start.sockets.extend(outfit.check);
         start.fd_names.extend(outfit.check.map(|_| format!("{}-check", service.name)));
     }
-    spawn::start(&start)
+    let group = confinement::group(host, which, instance);
+    start.cgroup = group.as_ref().map(|(_, entry)| entry.as_fd());
+    start.processes = confinement::process_limit(host, outfit.user);
+    let tmp = confinement::private_tmp(host, which, instance)?;
+    start.private_tmp = tmp.as_deref();
+    spawn::start(&start).inspect_err(|_| {
+        if let Some((group, _)) = &group {
+            let _ = group.remove();
+        }
+    })
 }

@@ -290,9 +290,9 @@ impl Services {
             self.feed(at, now, Input::Want(wanted), mint, &mut orders);
         }
         orders.extend(self.next_routes(now));
+        let slots = std::mem::take(&mut self.slots);
         let stays = |slot: &Slot| self.is_wanted(slot) || slot.process.is_some() || !slot.machine.is_gone();
-        let (slots, gone): (Vec<Slot>, Vec<Slot>) =
-            std::mem::take(&mut self.slots).into_iter().partition(|slot| stays(slot));
+        let (slots, gone): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(stays);
         self.slots = slots;
         let vacated =
             |slot: Slot| Order::Vacated { service: slot.service.name.clone(), round: slot.round, index: slot.index };

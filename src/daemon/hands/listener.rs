@@ -1,7 +1,7 @@
 //! The listener process: unprivileged, its socket as descriptor 3, its secrets on stdin and nowhere else.
 
-use super::running::Running;
 use super::Hands;
+use super::running::Running;
 use crate::base::InstanceId;
 use crate::daemon::event::Event;
 use crate::listener::Setup;

@@ -40,13 +40,7 @@ impl Hands {
     }
 
     /// Looks whether a starting instance answers.
-    pub(super) fn look(
-        &self,
-        app: &App,
-        instance: InstanceId,
-        service: &Service,
-        port: Option<u16>,
-    ) -> Option<Event> {
+    pub(super) fn look(&self, app: &App, instance: InstanceId, service: &Service, port: Option<u16>) -> Option<Event> {
         let running = self.running.get(&instance)?;
         let own = running.check.as_ref().map(|(_, address)| address.clone());
         let may_be_deaf = running.since.elapsed() >= DEAF.min(app.deploy.startup / 2);
@@ -85,7 +79,8 @@ impl Hands {
     ) -> Option<Event> {
         let bench = self.bench.clone();
         let (name, which) = (app.name.clone(), service.name.clone());
-        let done = |release: ReleaseName, result| Event::Routed { app: name.clone(), service: which.clone(), release, result };
+        let done =
+            |release: ReleaseName, result| Event::Routed { app: name.clone(), service: which.clone(), release, result };
         let fallback = done(release.clone(), Err("no thread could be started".into()));
         let (name, which) = (name.clone(), which.clone());
         self.on_a_thread("route", fallback, move || {
@@ -105,7 +100,11 @@ fn route_now(bench: &Bench, app: &AppName, service: &Service, ports: &[u16], old
     if routed == nginx::Routed::Switched && !left.is_empty() {
         let patience = service.stop_timeout.max(SETTLE);
         if !nginx::drain(&left, SETTLE, patience, &cancel) {
-            log::warn!("{app}: {}: the old instances still had connections after {} s", service.name, patience.as_secs());
+            log::warn!(
+                "{app}: {}: the old instances still had connections after {} s",
+                service.name,
+                patience.as_secs()
+            );
         }
     }
     Ok(())

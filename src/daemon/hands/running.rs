@@ -8,19 +8,21 @@ use crate::base::InstanceId;
 use crate::config::{Address, App, Ready, Service};
 use crate::daemon::event::Event;
 use crate::daemon::survivors::Held;
-use crate::os::cgroup::{self, Group, Limits};
+use crate::os::cgroup::Group;
 use crate::os::fdstore::name_of;
+use crate::os::group::{self, Trail};
 use crate::os::instances::Record;
 use crate::os::logfile::LogTarget;
 use crate::os::notify::NotifySocket;
 use crate::os::output::{self, Output};
 use crate::os::spawn::Child;
-use crate::os::{group, private_tmp, process as processes, reap, sockets};
+use crate::os::sweeper::Remains;
+use crate::os::{process as processes, reap, sockets};
+use crate::runtime::confinement;
 use crate::runtime::process::{self, Ears, Outfit, Which};
 use crate::supervise::notice;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Messages of one instance that are heard in one turn: one that never stops talking holds up nobody.
@@ -36,7 +38,6 @@ pub(in super::super) struct Running {
     record: Option<Record>,
     notify: Option<NotifySocket>,
     group: Option<Group>,
-    private_tmp: Option<PathBuf>,
     /// A socket that only this instance has, where it shows that it is ready by answering.
     pub(super) check: Option<(OwnedFd, Address)>,
     pub(super) since: Instant,
@@ -54,7 +55,7 @@ impl Running {
     /// A process that keeps nothing for a later daemon.
     pub(super) fn of(child: Child) -> Running {
         let since = Instant::now();
-        Running { child, record: None, notify: None, group: None, private_tmp: None, check: None, since }
+        Running { child, record: None, notify: None, group: None, check: None, since }
     }
 
     /// Where it tells how it is.
@@ -81,12 +82,6 @@ impl Hands {
         let ears = process::ears(&self.bench.ports, which, place.round, place.index)?;
         let check = self.check_socket(service)?;
         let notify = self.notify_socket(instance, app, service, user.as_ref())?;
-        let group = self.group(instance, app, service);
-        let entry = group.as_ref().map(Group::entry).transpose()?;
-        let private_tmp = service.private_tmp.then(|| self.bench.place.private_tmp(&app.name, instance));
-        if let Some(dir) = &private_tmp {
-            private_tmp::make(dir)?;
-        }
         let output = Output::make(&self.bench.place.outputs(), instance, user.as_ref())?;
         let outfit = Outfit {
             user: user.as_ref(),
@@ -94,10 +89,8 @@ impl Hands {
             check: check.as_ref().map(|(socket, _)| socket.as_fd()),
             output: output.write.as_fd(),
             notify: notify.as_ref().map(NotifySocket::path),
-            group: entry.as_ref().map(AsFd::as_fd),
-            private_tmp: private_tmp.as_deref(),
         };
-        let child = process::start(&self.bench.place, &self.bench.instances, which, instance, outfit, |_| {})?;
+        let child = process::start(self.bench.host(), which, instance, outfit, |_| {})?;
         let port = if let Ears::Port(port) = ears { Some(port) } else { None };
         let record = Record {
             pid: child.pid,
@@ -118,9 +111,9 @@ impl Hands {
         if let Some(notify) = &notify {
             self.keep(&name_of(NOTIFY, &instance.0.to_string()), notify.as_fd());
         }
-        let record = Some(record);
-        let since = Instant::now();
-        self.running.insert(instance, Running { child, record, notify, group, private_tmp, check, since });
+        let group = confinement::remains(self.bench.host(), &record).group;
+        let (record, since) = (Some(record), Instant::now());
+        self.running.insert(instance, Running { child, record, notify, group, check, since });
         Ok((pid, port))
     }
 
@@ -149,10 +142,9 @@ impl Hands {
         if let Some(notify) = &notify {
             self.keep(&name_of(NOTIFY, &instance.0.to_string()), notify.as_fd());
         }
-        let group = self.bench.groups.as_ref().ok().and_then(|groups| groups.of(child.pid));
-        let private_tmp = service.private_tmp.then(|| self.bench.place.private_tmp(&record.app, instance));
+        let group = confinement::remains(self.bench.host(), &record).group;
         let (record, since) = (Some(record), Instant::now());
-        self.running.insert(instance, Running { child, record, notify, group, private_tmp, check: None, since });
+        self.running.insert(instance, Running { child, record, notify, group, check: None, since });
     }
 
     /// What the instances told since the last time.
@@ -228,16 +220,14 @@ impl Hands {
             notify.remove();
         }
         self.forget(instance);
-        let sweep = Sweep {
-            marker: self.bench.instances.marker(instance),
-            since: running.child.start_time,
-            group: running.group,
-            private_tmp: running.private_tmp,
+        let remains = match &running.record {
+            Some(record) => confinement::remains(self.bench.host(), record),
+            None => {
+                let trail = Trail { marker: self.bench.instances.marker(instance), since: running.child.start_time };
+                Remains { trail, group: None, private_tmp: None }
+            }
         };
-        let thread = std::thread::Builder::new().name("sweep".into()).stack_size(128 << 10);
-        if let Err(error) = thread.spawn(move || sweep.carry_out()) {
-            log::warn!("look for what {instance} left behind: {error}");
-        }
+        self.sweeper.clear(remains, self.running.values().map(|running| running.child.pid).collect());
     }
 
     /// Descriptors that were kept for an instance are needed no more, nor is its pipe's name.
@@ -299,44 +289,6 @@ impl Hands {
                 log::warn!("{}: {}: it is not heard: {error}", app.name, service.name);
                 Ok(None)
             }
-        }
-    }
-
-    /// A control group of its own, where we may make one.
-    fn group(&self, instance: InstanceId, app: &App, service: &Service) -> Option<Group> {
-        let groups = self.bench.groups.as_ref().as_ref().ok()?;
-        let name = format!("{}-{}-{}", app.name, service.name, instance.0);
-        let limits = Limits { memory_max: service.memory_max, tasks_max: Some(cgroup::tasks_max()) };
-        match groups.create(&name, &limits) {
-            Ok(group) => Some(group),
-            Err(error) => {
-                log::warn!("{}: {}: it runs without a control group of its own: {error}", app.name, service.name);
-                None
-            }
-        }
-    }
-}
-
-/// What is done about an ended instance beside the loop, because it takes its time: processes it had started and let go
-/// of (a double fork) are found in all of /proc and ended. The mark is the instance's own, so its successor is safe.
-struct Sweep {
-    marker: String,
-    since: u64,
-    group: Option<Group>,
-    private_tmp: Option<PathBuf>,
-}
-
-impl Sweep {
-    fn carry_out(self) {
-        match &self.group {
-            Some(group) => group.remove().unwrap_or_else(|error| log::warn!("{error}")),
-            None => drop(group::sweep(None, &self.marker)),
-        }
-        let _ = self.since;
-        if let Some(dir) = &self.private_tmp
-            && let Err(error) = private_tmp::remove(dir)
-        {
-            log::warn!("{error}");
         }
     }
 }

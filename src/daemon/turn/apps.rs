@@ -451,6 +451,19 @@ impl World {
                 None => self.take_in(now, &name, app, found.remove(&name), actions),
             }
         }
+        self.keep_sockets(actions);
+    }
+
+    /// Tells the hands which sockets may be needed: by what runs, by what may run again, by what is configured.
+    pub(in super::super) fn keep_sockets(&self, actions: &mut Vec<Action>) {
+        let configured = self.apps.values().flat_map(|app| app.config.services.values());
+        let thawed = self.apps.values().flat_map(|app| app.definitions.values());
+        let meant = thawed.flat_map(|thawed| thawed.definition.services.values());
+        let slots = self.apps.values().flat_map(|app| app.services.slots());
+        let running = slots.map(|slot| &*slot.service);
+        let services = configured.chain(meant).chain(running);
+        let addresses = services.flat_map(|service| service.listen.iter().cloned()).collect();
+        actions.push(Action::KeepSockets { addresses });
     }
 
     /// Whether the listener would judge deliveries differently by this configuration.

@@ -268,6 +268,7 @@ impl World {
             // It was stopped for a migration that failed, and runs again.
             self.watch_eagerly(now, name, startup);
         }
+        self.keep_sockets(actions);
         match self.apps.get_mut(name).and_then(|app| app.retry.take()) {
             Some(again) => self.enqueue(now, again, actions),
             None => self.start_next(now, name, actions),

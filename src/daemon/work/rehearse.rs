@@ -13,6 +13,7 @@ use crate::os::command::Spec;
 use crate::os::releases::Data;
 use crate::os::{backup, files, group, reap, sockets};
 use crate::os::{poll, spawn::Child};
+use crate::runtime::confinement;
 use crate::runtime::process::{self, Ears, Outfit};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -81,6 +82,8 @@ impl Task<'_> {
             candidate.end();
         }
         self.sweep(self.marks().candidates);
+        let (app, mark) = (&self.job.app.name, self.marks().candidates);
+        confinement::clear_leftovers(self.bench.host(), [app], &|instance| instance != mark);
         result.map(in_rehearsal)
     }
 
@@ -121,16 +124,8 @@ impl Task<'_> {
         let which = self.which(service)?;
         let id = self.marks().candidates;
         let user = process::user(which)?;
-        let outfit = Outfit {
-            user: user.as_ref(),
-            ears: &ears,
-            check: None,
-            output: writer.as_fd(),
-            notify: None,
-            group: None,
-            private_tmp: None,
-        };
-        let child = process::start(&self.bench.place, &self.bench.instances, which, id, outfit, |env| {
+        let outfit = Outfit { user: user.as_ref(), ears: &ears, check: None, output: writer.as_fd(), notify: None };
+        let child = process::start(self.bench.host(), which, id, outfit, |env| {
             if let Ears::Port(port) = ears
                 && service.handover != Handover::Socket
             {

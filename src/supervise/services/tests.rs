@@ -22,6 +22,7 @@ fn service(name: &str, handover: Handover, instances: u32, after: &[&str]) -> Ar
         ready: Ready::Exec,
         user: None,
         no_new_privs: true,
+        private_tmp: false,
         env: BTreeMap::new(),
         env_file: vec![],
         memory_max: None,
@@ -78,7 +79,7 @@ impl Host {
                 self.services.routed(NOW, &service.name, &release, Ok(()), &mut self.mint)
             }
             Order::Abort { .. } | Order::Ended { .. } | Order::CrashLoop { .. } => vec![],
-            Order::BecameReady { .. } | Order::Unrouted { .. } => vec![],
+            Order::BecameReady { .. } | Order::Unrouted { .. } | Order::Vacated { .. } => vec![],
         }
     }
 
