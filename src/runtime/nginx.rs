@@ -198,8 +198,9 @@ impl UpstreamFile {
 
     /// Writes new content and keeps the old. Of a trial that was interrupted, what was before that one is kept.
     fn try_out(&self, content: &str) -> io::Result<()> {
-        if let Some(dir) = self.path.parent() {
+        if let Some(dir) = self.path.parent().filter(|dir| !dir.is_dir()) {
             files::make_dir(dir, 0o755)?;
+            files::sync_parent(dir).map_err(|error| because("sync", dir, &error))?;
         }
         if !self.is_on_trial() {
             let old = self.read()?;
