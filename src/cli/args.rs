@@ -141,7 +141,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Deploy", &["deploy", "rollback", "approve", "cancel", "forgive"]),
     ("Look", &["status", "logs", "history", "show", "report", "releases"]),
     ("Operate", &["start", "stop", "restart", "exec", "backup"]),
-    ("Serve", &["run", "listen", "reload"]),
+    ("Serve", &["run", "listen", "reload", "reexec"]),
     ("Shell", &["completions"]),
 ];
 

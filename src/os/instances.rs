@@ -124,7 +124,10 @@ impl Instances {
     /// All that are noted; what cannot be read is left out.
     pub fn read(&self) -> io::Result<Vec<Record>> {
         let entries = fs::read_dir(&self.dir).map_err(|error| because("list", &self.dir, &error))?;
-        let texts = entries.flatten().filter_map(|entry| fs::read(entry.path()).ok());
+        // Beside them lie the pipes that instances write to: reading one would wait for its writer.
+        let paths =
+            entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "json"));
+        let texts = paths.filter_map(|path| fs::read(path).ok());
         Ok(texts.filter_map(|text| serde_json::from_slice(&text).ok()).collect())
     }
 
