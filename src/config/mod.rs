@@ -395,6 +395,8 @@ pub struct Service {
     pub user: Option<String>,
     /// PR_SET_NO_NEW_PRIVS.
     pub no_new_privs: bool,
+    /// A /tmp and /var/tmp of each instance's own.
+    pub private_tmp: bool,
     /// Its environment beside what Pintle sets.
     pub env: BTreeMap<String, String>,
     /// Files of `KEY=value` in the working directory, read at each start; must exist.

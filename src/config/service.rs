@@ -58,6 +58,7 @@ fn read_service(section: &Section<'_>, name: ServiceName, names: &[&str], app_us
         ready: section.word("ready", &READINESS).unwrap_or(Ready::Exec),
         user: user(section, "user").or_else(|| app_user.map(str::to_owned)),
         no_new_privs: section.boolean("no_new_privs").unwrap_or(true),
+        private_tmp: section.boolean("private_tmp").unwrap_or(false),
         env: section.env("env"),
         env_file: section.list("env_file", units::inner_path).unwrap_or_default(),
         memory_max: section.size("memory_max"),
@@ -117,7 +118,6 @@ fn say_what_is_to_come(section: &Section<'_>, service: &Service) {
     }
     section.not_active("nginx", "switching nginx");
     section.not_active("watchdog", "watchdogs of services");
-    section.not_active("memory_max", "memory limits");
     if service.ready != Ready::Exec {
         section
             .not_active("ready", "readiness by notification or probe; until then a service counts as up once it runs");

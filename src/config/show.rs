@@ -124,6 +124,7 @@ fn shown_service(service: &Service) -> Table {
         ("stop_timeout", text(write_duration(service.stop_timeout))),
         ("ready", text(word(&service::READINESS, service.ready))),
         ("no_new_privs", Value::Boolean(service.no_new_privs)),
+        ("private_tmp", Value::Boolean(service.private_tmp)),
         ("env", env(&service.env)),
         ("env_file", paths(&service.env_file)),
         ("log_max", text(write_size(service.log_max))),

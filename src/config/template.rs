@@ -184,9 +184,12 @@ secret = { file = "secrets/@NAME@" }
 # Up when started ("exec"), when it says READY=1 ("notify"), or when its health check passes ("probe").
 #ready = "exec"
 #no_new_privs = true
+# A /tmp and /var/tmp of its own (needs root); not where it shares a socket in /tmp with another program.
+#private_tmp = false
 #env = { LOG_LEVEL = "info" }
 # Files of KEY=value among the fetched or shared files; they must exist.
 #env_file = [".env"]
+# Above it the kernel kills; `pintle status` says where the kernel does not enforce it.
 #memory_max = "256MiB"
 # Its log file is set aside at this size, and so many old ones are kept.
 #log_max = "10MiB"

@@ -4,6 +4,7 @@
 //! holds up nobody. The listener's door is narrow: it opens for its user only and carries four requests.
 
 use super::event::{Event, Known, RequestId};
+use super::figures;
 use super::hands::Replies;
 use super::hub::{Following, log_path};
 use super::work::{self, Bench};
@@ -18,7 +19,7 @@ use crate::control::{
 use crate::os::cancel::Cancel;
 use crate::os::files::because;
 use crate::os::releases::Releases;
-use crate::os::{backup, host, memory, tail};
+use crate::os::{backup, tail};
 use crate::store::Diary;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::collections::BTreeMap;
@@ -248,19 +249,7 @@ impl Desk {
     /// What only the kernel knows.
     fn with_figures(&self, answer: Answer) -> Answer {
         let Answer::Status(mut report) = answer else { return answer };
-        report.daemon.pid = std::process::id();
-        report.daemon.uptime_seconds = crate::base::Moment::now().mono.saturating_sub(self.since).as_secs();
-        report.host.hostname = host::hostname();
-        report.host.uptime_seconds = host::uptime().unwrap_or_default().as_secs();
-        if let Ok(disk) = host::disk(&self.bench.place.state_dir) {
-            report.host.disk_free_bytes = Some(disk.free.0);
-            report.host.disk_total_bytes = Some(disk.total.0);
-        }
-        let instances =
-            report.apps.iter_mut().flat_map(|app| &mut app.services).flat_map(|service| &mut service.instances);
-        for instance in instances {
-            instance.memory_bytes = instance.pid.and_then(memory::resident);
-        }
+        figures::fill_in(&self.bench, self.since, &mut report);
         Answer::Status(report)
     }
 

@@ -15,13 +15,15 @@ use crate::deploy::Worked;
 use crate::listener::Setup;
 use crate::os::cancel::Cancel;
 use crate::os::command::Spec;
-use crate::os::group;
+use crate::os::group::{self, Trail};
 use crate::os::instances::Record;
 use crate::os::logfile::LogTarget;
 use crate::os::scribe::{self, Scribe};
 use crate::os::sockets;
 use crate::os::spawn::{self, Child, Start};
+use crate::os::sweeper::{Remains, Sweeper};
 use crate::os::users;
+use crate::runtime::confinement;
 use crate::runtime::environment;
 use crate::runtime::process::{self, Which};
 use crate::store::Snapshot;
@@ -70,6 +72,7 @@ pub struct Hands {
     pub(super) journal: Journal,
     pub(super) replies: Replies,
     pub(super) scribe: Scribe,
+    sweeper: Sweeper,
     /// The listener's socket, held for ever; `None`: no `[listen]`.
     pub(super) listener_socket: Option<OwnedFd>,
     pub(super) children: BTreeMap<InstanceId, Child>,
@@ -89,6 +92,7 @@ impl Hands {
         journal: Journal,
         replies: Replies,
         scribe: Scribe,
+        sweeper: Sweeper,
         listener_socket: Option<OwnedFd>,
     ) -> Hands {
         let (children, records, cancels) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -98,6 +102,7 @@ impl Hands {
             journal,
             replies,
             scribe,
+            sweeper,
             listener_socket,
             children,
             records,
@@ -197,9 +202,10 @@ impl Hands {
 
     fn start(&mut self, instance: InstanceId, which: Which<'_>) -> io::Result<u32> {
         let place = &self.bench.place;
+        let host = self.bench.host();
         let ears = process::ears(&self.bench.ports, which)?;
         let (reader, writer) = scribe::make_pipe()?;
-        let child = process::start(place, &self.bench.instances, which, instance, &ears, &writer, |_| {})?;
+        let child = process::start(host, which, instance, &ears, &writer, |_| {})?;
         let target = LogTarget {
             path: place.service_log(&which.app.name, &which.service.name),
             max: which.service.log_max,
@@ -225,14 +231,19 @@ impl Hands {
         Ok(pid)
     }
 
-    /// Looks for what an ended process had started and let go of (a double fork), and ends it: beside the loop, because
-    /// it reads all of /proc. The mark is the instance's own, so its successor is safe.
+    /// Clears up behind an ended process: what it had started and let go of (a double fork), its control group, its
+    /// private /tmp. Beside the loop, because it reads all of /proc.
     pub(super) fn sweep(&self, instance: InstanceId) {
-        let marker = self.bench.instances.marker(instance);
-        let thread = std::thread::Builder::new().name("sweep".into()).stack_size(128 << 10);
-        if let Err(error) = thread.spawn(move || group::sweep(None, &marker)) {
-            log::warn!("look for what {instance} left behind: {error}");
-        }
+        let remains = match self.records.get(&instance) {
+            Some(record) => confinement::remains(self.bench.host(), record),
+            None => {
+                let since = self.children.get(&instance).map_or(0, |child| child.start_time);
+                let trail = Trail { marker: self.bench.instances.marker(instance), since };
+                Remains { trail, group: None, private_tmp: None }
+            }
+        };
+        let others = self.children.iter().filter(|(other, _)| **other != instance);
+        self.sweeper.clear(remains, others.map(|(_, child)| child.pid).collect());
     }
 
     /// A process was reaped: nothing is kept of it.

@@ -104,6 +104,8 @@ impl World {
             uptime_seconds: since.map(|since| now.mono.saturating_sub(since).as_secs()),
             restarts: slot.machine.restarts(),
             memory_bytes: None,
+            memory_max_bytes: None,
+            cpu_seconds: None,
             last_exit: slot.machine.last_exit().map(str::to_string),
             release: slot.release.clone(),
         }

@@ -15,12 +15,16 @@ use super::work::{self, Bench};
 use super::world::World;
 use crate::base::{AppName, DeployId, InstanceId, Moment};
 use crate::config::{self, Config, Paths};
+use crate::os::cgroup::{self, Cgroups};
 use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
+use crate::os::sweeper::Sweeper;
 use crate::os::{backup, files, group, lock, memory, reap, signals, sockets, systemd};
+use crate::runtime::confinement;
 use crate::runtime::place::Place;
 use crate::runtime::ports::Ports;
+use crate::runtime::process::Host;
 use crate::store::{Diary, Snapshot};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::collections::{BTreeMap, VecDeque};
@@ -66,6 +70,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         Diary::open(&place.state_dir, began).map_err(|error| Failure { exit: 3, message: error.to_string() })?;
     let mut notices: Vec<String> = opened.notice.into_iter().collect();
     let snapshot = opened.snapshot;
+    let groups = control_groups(&config, &place, &instances, &mut notices);
     let post = Post::new()?;
     let bench = Bench {
         config_dir: std::path::absolute(config_dir)?,
@@ -74,6 +79,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         ports: Ports::default(),
         post: post.clone(),
         instances,
+        groups,
         place,
     };
     let listener_socket = listener_socket(&config, &mut notices);
@@ -84,10 +90,10 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let desk = Desk { bench: bench.clone(), replies: replies.clone(), apps: apps.clone(), since: began.mono };
     open_doors(&config, desk)?;
 
-    let scribe = Scribe::start()?;
+    let (scribe, sweeper) = (Scribe::start()?, Sweeper::start()?);
     let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices);
     world.broken_files = broken_files;
-    let hands = Hands::new(bench, config, journal, replies, scribe, listener_socket);
+    let hands = Hands::new(bench, config, journal, replies, scribe, sweeper, listener_socket);
     let mut turning = Loop::new(world, hands, signals, apps)?;
     turning.begin(actions);
     log::info!("ready after {} ms", Moment::now().mono.saturating_sub(began.mono).as_millis());
@@ -132,7 +138,7 @@ fn configuration(dir: &Path, environment: &config::Environment) -> Result<(Confi
 }
 
 fn end_leftovers(instances: &Instances) {
-    match instances.end_leftovers(GRACE_FOR_LEFTOVERS) {
+    match instances.end_leftovers(&|_| false, GRACE_FOR_LEFTOVERS) {
         Ok(ended) => {
             for record in ended {
                 let (app, service, pid) = (record.app, record.service, record.pid);
@@ -143,6 +149,22 @@ fn end_leftovers(instances: &Instances) {
         }
         Err(error) => log::error!("look for what an earlier daemon left running: {error}"),
     }
+}
+
+/// Groups of their own for the instances, where the host allows it. A `memory_max` that nobody enforces is a notice.
+fn control_groups(config: &Config, place: &Place, instances: &Instances, notices: &mut Vec<String>) -> Option<Cgroups> {
+    let found = Cgroups::find(instances.tag());
+    let limited =
+        config.apps.values().flat_map(|app| app.services.values()).any(|service| service.memory_max.is_some());
+    let unenforced = cgroup::unenforced_memory(found.as_ref().map_err(String::as_str));
+    if let Some(notice) = unenforced.filter(|_| limited) {
+        log::warn!("{notice}");
+        notices.push(notice);
+    }
+    let groups = found.inspect_err(|why| log::info!("{why}")).ok();
+    let host = Host { place, instances, groups: groups.as_ref() };
+    confinement::clear_leftovers(host, config.apps.keys(), &|_| false);
+    groups
 }
 
 /// The listener's socket is bound before privileges matter and held for ever. A port that is taken is a notice, not the
@@ -348,7 +370,7 @@ impl Loop {
 
     /// The apps are down; what they had started and lost sight of goes too.
     fn leave_nothing_behind(&self) {
-        if let Err(error) = self.hands.bench.instances.end_leftovers(Duration::ZERO) {
+        if let Err(error) = self.hands.bench.instances.end_leftovers(&|_| false, Duration::ZERO) {
             log::warn!("{error}");
         }
     }

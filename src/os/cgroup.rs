@@ -64,6 +64,11 @@ impl Cgroups {
         self.controllers.memory
     }
 
+    /// Whether the same goes for `tasks_max`.
+    pub fn enforces_tasks(&self) -> bool {
+        self.controllers.pids
+    }
+
     /// Makes the group `name` (of letters, digits, '-' and '_': never a controller's file, which has a dot) with its
     /// limits. One of that name without processes is replaced; with processes it is an error.
     pub fn create(&self, name: &str, limits: &Limits) -> io::Result<Group> {

@@ -58,13 +58,11 @@ impl Process {
         (now.start_time == self.start_time).then_some(pidfd)
     }
 
-    /// Whether a variable (name, value) it was started with is as `wanted`. One whose environment we may not read has none.
-    pub fn has_variable(&self, wanted: impl Fn(&[u8], &[u8]) -> bool) -> bool {
-        let environ = std::fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|variable| {
-            let (name, value) = variable.split_at(variable.iter().position(|byte| *byte == b'=').unwrap_or(0));
-            !value.is_empty() && wanted(name, &value[1..])
-        })
+    /// A variable it was started with. One whose environment we may not read has none.
+    pub fn variable(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let environ = std::fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
+        let mut variables = environ.split(|byte| *byte == 0);
+        variables.find_map(|variable| variable.strip_prefix(name)?.strip_prefix(b"=").map(<[u8]>::to_vec))
     }
 
     /// The program's name, as the kernel shortens it.

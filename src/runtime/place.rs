@@ -37,6 +37,10 @@ impl Place {
     pub fn cache(&self, app: &AppName) -> PathBuf {
         self.app(app).join("cache")
     }
+    /// The private /tmp of each instance that has one.
+    pub fn private_tmps(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("tmp")
+    }
     /// The log of a service.
     pub fn service_log(&self, app: &AppName, service: &ServiceName) -> PathBuf {
         self.app(app).join("logs").join(format!("{service}.log"))

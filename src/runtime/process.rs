@@ -1,10 +1,12 @@
 //! Starts an instance of a service as a plain process: its sockets, environment, user and log put together.
 
+use super::confinement;
 use super::environment::{self, Environment};
 use super::place::Place;
 use super::ports::Ports;
 use crate::base::{CommitId, InstanceId, ReleaseName};
 use crate::config::{App, Handover, Service};
+use crate::os::cgroup::Cgroups;
 use crate::os::instances::Instances;
 use crate::os::spawn::{self, Child, Start};
 use std::io;
@@ -44,10 +46,19 @@ pub fn ears(ports: &Ports, which: Which<'_>) -> io::Result<Ears> {
     }
 }
 
+/// What is asked for a start beside what is started.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct Host<'a> {
+    pub place: &'a Place,
+    pub instances: &'a Instances,
+    /// Where instances have control groups of their own.
+    pub groups: Option<&'a Cgroups>,
+}
+
 /// Starts it, writing to `output`. `extra` comes last: what a rehearsal changes.
 pub fn start(
-    place: &Place,
-    instances: &Instances,
+    host: Host<'_>,
     which: Which<'_>,
     instance: InstanceId,
     ears: &Ears,
@@ -56,13 +67,13 @@ pub fn start(
 ) -> io::Result<Child> {
     let Which { app, service, release, commit } = which;
     let user = environment::user(service.user.as_deref().or(app.user.as_deref()))?;
-    let cwd = place.working_dir(app, release);
+    let cwd = host.place.working_dir(app, release);
     let mut env = environment::for_service(app, service, release, commit, user.as_ref(), &cwd)?;
     if let (Ears::Port(port), None) = (ears, env.get("PORT")) {
         env.set("PORT", port.to_string());
     }
     extra(&mut env);
-    let (marker, value) = instances.variable(instance);
+    let (marker, value) = host.instances.variable(instance);
     env.set(&marker, value);
     let (argv, env) = (service.run.argv(), env.pairs());
     let mut start = Start::new(&argv, &cwd, &env, output.as_fd());
@@ -74,5 +85,14 @@ pub fn start(
         let name = |at: usize| if at == 0 { service.name.to_string() } else { format!("{}-{at}", service.name) };
         start.fd_names = (0..sockets.len()).map(name).collect();
     }
-    spawn::start(&start)
+    let group = confinement::group(host, which, instance);
+    start.cgroup = group.as_ref().map(|(_, entry)| entry.as_fd());
+    start.processes = confinement::process_limit(host, user.as_ref());
+    let tmp = confinement::private_tmp(host, which, instance)?;
+    start.private_tmp = tmp.as_deref();
+    spawn::start(&start).inspect_err(|_| {
+        if let Some((group, _)) = &group {
+            let _ = group.remove();
+        }
+    })
 }

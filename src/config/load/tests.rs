@@ -49,7 +49,8 @@ fn defaults_are_those_of_the_contract() {
     for service in [web, worker] {
         assert_eq!((service.instances, service.restart, service.ready), (1, Restart::Always, Ready::Exec));
         assert_eq!((service.stop_signal, service.stop_timeout), (libc::SIGTERM, seconds(10)));
-        assert_eq!((service.watchdog, service.memory_max, service.no_new_privs), (None, None, true));
+        assert_eq!((service.watchdog, service.memory_max), (None, None));
+        assert_eq!((service.no_new_privs, service.private_tmp), (true, false));
         assert_eq!((service.log_max, service.log_keep), (Bytes(10 << 20), 5));
     }
 }
@@ -293,7 +294,6 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
         "service.web.handover",
         "service.web.ready",
         "service.web.watchdog",
-        "service.web.memory_max",
         "service.web.nginx",
         "schedule[1]",
         "backup.every",

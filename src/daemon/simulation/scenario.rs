@@ -201,6 +201,7 @@ fn service(name: &str, handover: Handover, instances: u32, after: &[&str]) -> Se
         ready: Ready::Exec,
         user: None,
         no_new_privs: true,
+        private_tmp: false,
         env: BTreeMap::new(),
         env_file: vec![],
         memory_max: None,

@@ -13,6 +13,7 @@ use crate::os::command::Spec;
 use crate::os::releases::Data;
 use crate::os::{backup, files, group, reap, sockets};
 use crate::os::{poll, spawn::Child};
+use crate::runtime::confinement;
 use crate::runtime::process::{self, Ears};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -81,6 +82,8 @@ impl Task<'_> {
             candidate.end();
         }
         self.sweep(self.marks().candidates);
+        let (app, mark) = (&self.job.app.name, self.marks().candidates);
+        confinement::clear_leftovers(self.bench.host(), [app], &|instance| instance != mark);
         result.map(in_rehearsal)
     }
 
@@ -120,7 +123,7 @@ impl Task<'_> {
         let writer: OwnedFd = writer.into();
         let which = self.which(service)?;
         let id = self.marks().candidates;
-        let child = process::start(&self.bench.place, &self.bench.instances, which, id, &ears, &writer, |env| {
+        let child = process::start(self.bench.host(), which, id, &ears, &writer, |env| {
             if let Ears::Port(port) = ears
                 && service.handover != Handover::Socket
             {
