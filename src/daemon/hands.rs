@@ -127,7 +127,11 @@ impl Hands {
                 return Some(self.spawn(instance, which));
             }
             Action::SpawnListener { instance } => return Some(self.spawn_listener(instance)),
-            Action::Terminate { instance, signal } => self.signal(instance, signal),
+            Action::Terminate { instance, signal } => {
+                self.signal(instance, signal);
+                // One that was stopped would never hear it.
+                self.signal(instance, libc::SIGCONT);
+            }
             Action::Kill { instance } => self.signal(instance, libc::SIGKILL),
             Action::Probe { app, watch, index, probe, release } => self.probe(app, watch, index, *probe, release),
             Action::Resolve { from, app, asked } => {

@@ -20,3 +20,4 @@ mod steps;
 mod supervise;
 mod trouble;
 mod verbs;
+mod wild_children;
