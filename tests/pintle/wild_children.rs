@@ -123,7 +123,6 @@ while time.time() < until:
     wild.go();
     wild.world.wait("the bomb to go off", || (wild.wild_ones().len() > 100).then_some(()));
     wild.nobody_is_slowed();
-    // It does not end by its leader's death either: what follows is one instance, not two generations.
     wild.nothing_is_left_after_stop();
 }
 
@@ -159,7 +158,7 @@ time.sleep(600)
 fn who_stops_itself_hears_its_sigterm_all_the_same() {
     let sleeper = "\
 def bye(*_):
-    open(os.path.join('FAREWELL'), 'w').close()
+    open('FAREWELL', 'w').close()
     os._exit(0)
 signal.signal(signal.SIGTERM, bye)
 if os.fork() == 0: time.sleep(600)
