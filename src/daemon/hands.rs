@@ -116,7 +116,11 @@ impl Hands {
                 self.bench.ports.release(&Slot { app, service, round, index });
             }
             Action::SpawnListener { instance } => return Some(self.spawn_listener(instance)),
-            Action::Terminate { instance, signal } => self.signal(instance, signal),
+            Action::Terminate { instance, signal } => {
+                self.signal(instance, signal);
+                // One that was stopped would never hear it.
+                self.signal(instance, libc::SIGCONT);
+            }
             Action::Kill { instance } => self.signal(instance, libc::SIGKILL),
             Action::Abort { instance } => self.abort(instance),
             Action::CheckSuccessor => return self.check_successor(),

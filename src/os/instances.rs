@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(instances.end_leftovers(&spare, Duration::from_millis(500)).unwrap(), [noted]);
         assert_eq!(fs::read_to_string(&farewell).unwrap(), "bye\n");
         assert!(!is_running(&stubborn) && is_running(&stranger.pid.to_string()));
-        assert_eq!(instances.read().unwrap(), [kept.clone()], "what is adopted keeps its record");
+        assert_eq!(instances.read().unwrap(), std::slice::from_ref(&kept), "what is adopted keeps its record");
         assert!(is_running(&hidden) && kept.is_running());
         assert_eq!(instances.end_leftovers(&|_| false, Duration::ZERO).unwrap(), [kept]);
         assert!(!is_running(&hidden));

@@ -21,3 +21,4 @@ mod steps;
 mod supervise;
 mod trouble;
 mod verbs;
+mod wild_children;

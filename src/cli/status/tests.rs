@@ -78,11 +78,11 @@ cupboard up 12d, disk 12GiB free of 29GiB
 ! apps/shop.toml is broken: the last accepted one is used
 
 shop: degraded, 000042-4f2a1c9, deployment 000043 under way, waiting: 000044
-  SERVICE  STATE    PID  UPTIME  RESTARTS          MEMORY     CPU  LAST EXIT
-  web      up      1234   2h10m         0  48.2MiB/256MiB  20m34s  -
-           up        42   2h10m         0         48.2MiB   42.0s  -
-  worker   backoff    -       -        12               -       -  exit 1
-  digest   down       -       -         -               -       -  -
+  SERVICE  STATE     PID  UPTIME  RESTARTS          MEMORY     CPU  LAST EXIT
+  web      up       1234   2h10m         0  48.2MiB/256MiB  20m34s  -
+           up         42   2h10m         0         48.2MiB   42.0s  -
+  worker   backoff     -       -        12               -       -  exit 1
+  digest   down        -       -         -               -       -  -
   probe health ok
   probe dicom failing: refused
 

@@ -32,7 +32,8 @@ pub fn is_alive(pid: i32) -> bool {
     state(pid).is_some_and(|state| state != 'Z' && state != 'X')
 }
 
-fn state(pid: i32) -> Option<char> {
+/// Its state, in the kernel's letter; `T` is stopped.
+pub fn state(pid: i32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat[stat.rfind(')')? + 1..].trim_start().chars().next()
 }
@@ -83,4 +84,12 @@ pub fn descendants(pid: i32) -> Vec<i32> {
 pub fn started(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat[stat.rfind(')').unwrap() + 1..].split_whitespace().nth(19).unwrap().parse().unwrap()
+}
+
+/// What a process has computed.
+pub fn cpu_time(pid: i32) -> std::time::Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat[stat.rfind(')').unwrap() + 1..].split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    std::time::Duration::from_millis(ticks * 10)
 }
