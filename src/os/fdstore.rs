@@ -5,9 +5,9 @@
 //! a binary that replaces itself passes them on ([`crate::os::reexec`]). All three give them back through
 //! [`FdStore::open`]. Line: which descriptors are kept, and what they are for, is decided by the caller.
 
+mod client;
 pub mod keeper;
 mod passed;
-mod client;
 mod systemd;
 
 use client::Client;
@@ -66,7 +66,9 @@ impl FdStore {
             Store::Keeper(client) => client.keep(name, fd),
             Store::Closed => Err(io::Error::other("the store is closed")),
         });
-        kept.map_err(|error| io::Error::new(error.kind(), format!("keep descriptor {name} for the next daemon: {error}")))
+        kept.map_err(|error| {
+            io::Error::new(error.kind(), format!("keep descriptor {name} for the next daemon: {error}"))
+        })
     }
 
     /// Closes what is kept under `name`, if anything is.
@@ -134,7 +136,7 @@ pub fn text_of(kind: &str, name: &str) -> Option<String> {
         text.push(u8::from_str_radix(digits, 16).ok()?);
         text.extend_from_slice(rest.as_bytes());
     }
-    String::from_utf8(text).ok()
+    String::from_utf8(text).ok().filter(|text| name_of(kind, text) == name)
 }
 
 fn check(name: &str) -> io::Result<()> {

@@ -93,8 +93,7 @@ mod tests {
 
     #[test]
     fn bytes_descriptors_and_sender_come_together() {
-        let (here, there) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let (here, there) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
         setsockopt(&there, sockopt::PassCred, &true).unwrap();
         let (read, write) = nix::unistd::pipe().unwrap();
         send(here.as_fd(), b"two", &[write.as_fd(), read.as_fd()]).unwrap();

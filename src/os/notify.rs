@@ -43,7 +43,8 @@ impl NotifySocket {
         let name = if path.as_os_str().len() > PATH_MAX {
             let name = abstract_name(&path);
             let address = UnixAddr::new_abstract(name.as_bytes())?;
-            bind(socket.as_raw_fd(), &address).map_err(|errno| because("listen on @", Path::new(&name), &errno.into()))?;
+            bind(socket.as_raw_fd(), &address)
+                .map_err(|errno| because("listen on @", Path::new(&name), &errno.into()))?;
             format!("@{name}")
         } else {
             bind_path(&socket, &path, owner).map_err(|error| because("listen on", &path, &error))?;

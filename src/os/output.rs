@@ -40,7 +40,8 @@ impl Output {
         let write = OwnedFd::from(write.map_err(|error| because("open", &path, &error))?);
         if let Some(user) = owner.filter(|user| user.uid != nix::unistd::geteuid().as_raw()) {
             let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-            fchown(&write, Some(uid), Some(gid)).map_err(|errno| because("change the owner of", &path, &errno.into()))?;
+            fchown(&write, Some(uid), Some(gid))
+                .map_err(|errno| because("change the owner of", &path, &errno.into()))?;
         }
         let _ = fcntl(&read, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
         Ok(Output { read, write })

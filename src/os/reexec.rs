@@ -78,7 +78,8 @@ fn compose(fds: &[(String, BorrowedFd<'_>)]) -> String {
 fn parse(text: &str, own: u32) -> Option<Vec<(String, RawFd)>> {
     let mut parts = text.split(':');
     parts.next().filter(|pid| pid.parse() == Ok(own))?;
-    let fds = parts.filter_map(|part| part.split_once('=').and_then(|(fd, name)| Some((name.to_owned(), fd.parse().ok()?))));
+    let fds =
+        parts.filter_map(|part| part.split_once('=').and_then(|(fd, name)| Some((name.to_owned(), fd.parse().ok()?))));
     Some(fds.collect())
 }
 

@@ -152,13 +152,17 @@ struct Source {
     path: PathBuf,
     /// Whose it is, where it outlives this daemon.
     instance: Option<InstanceId>,
-    /// The beginning of a line whose end has not come yet.
+    /// What is to be written next: the beginning of a line whose end has not come yet.
     begun: Vec<u8>,
+    /// Bytes of its unfinished line that are written already.
+    column: usize,
 }
 
 /// One file with those who write to it.
 struct SharedLog {
     file: LogFile,
+    /// How many write to it.
+    sources: usize,
     /// The source whose line stands unfinished at the end of the file.
     unfinished: Option<u64>,
 }
@@ -227,9 +231,11 @@ impl Desk {
             return log::error!("output for {} cannot be read: {errno}", target.path.display());
         }
         let path = target.path.clone();
-        let fresh = || SharedLog { file: LogFile::new(target.clone()), unfinished: None };
-        self.logs.entry(path.clone()).or_insert_with(fresh).file.target = target.clone();
-        self.sources.insert(id, Source { pipe, path, instance, begun: Vec::new() });
+        let fresh = || SharedLog { file: LogFile::new(target.clone()), sources: 0, unfinished: None };
+        let log = self.logs.entry(path.clone()).or_insert_with(fresh);
+        log.file.target = target.clone();
+        log.sources += 1;
+        self.sources.insert(id, Source { pipe, path, instance, begun: Vec::new(), column: 0 });
     }
 
     /// Writes everything that is in the pipes, and lines that were only begun.
@@ -248,8 +254,7 @@ impl Desk {
 
     fn write_what_was_begun(&mut self) {
         for (id, source) in &mut self.sources {
-            let begun = std::mem::take(&mut source.begun);
-            self.lost.fetch_add(write(&mut self.logs, &source.path, *id, &begun), Ordering::Relaxed);
+            self.lost.fetch_add(source.write_begun(&mut self.logs, *id), Ordering::Relaxed);
         }
     }
 
@@ -268,29 +273,42 @@ impl Desk {
             return false;
         }
         let text = self.buffer.get(..read).unwrap_or_default();
-        let (lines, begun) = text.split_at(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
-        let whole = !lines.is_empty();
-        if whole {
-            source.begun.extend_from_slice(lines);
-            let ended = std::mem::take(&mut source.begun);
-            self.lost.fetch_add(write(&mut self.logs, &source.path, id, &ended), Ordering::Relaxed);
+        let lines = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        // Who writes alone disturbs nobody's line: all is written at once, so that nothing is here when we are killed.
+        let alone = self.logs.get(&source.path).is_none_or(|log| log.sources == 1);
+        let (ready, begun) = text.split_at(if alone { read } else { lines });
+        if !ready.is_empty() {
+            source.begun.extend_from_slice(ready);
+            self.lost.fetch_add(source.write_begun(&mut self.logs, id), Ordering::Relaxed);
         }
         source.begun.extend_from_slice(begun);
-        if source.begun.len() >= LINE_MAX {
-            let mut long = std::mem::take(&mut source.begun);
-            long.push(b'\n');
-            self.lost.fetch_add(write(&mut self.logs, &source.path, id, &long), Ordering::Relaxed);
+        if source.column + source.begun.len() >= LINE_MAX {
+            source.begun.push(b'\n');
+            self.lost.fetch_add(source.write_begun(&mut self.logs, id), Ordering::Relaxed);
         }
         true
     }
 
     fn close(&mut self, id: u64) {
-        let Some(source) = self.sources.remove(&id) else { return };
+        let Some(mut source) = self.sources.remove(&id) else { return };
         let _ = self.epoll.delete(&source.pipe);
-        self.lost.fetch_add(write(&mut self.logs, &source.path, id, &source.begun), Ordering::Relaxed);
-        if !self.sources.values().any(|other| other.path == source.path) {
-            self.logs.remove(&source.path);
+        self.lost.fetch_add(source.write_begun(&mut self.logs, id), Ordering::Relaxed);
+        if let Some(log) = self.logs.get_mut(&source.path) {
+            log.sources -= 1;
+            if log.sources == 0 {
+                self.logs.remove(&source.path);
+            }
         }
+    }
+}
+
+impl Source {
+    /// Appends what was begun to its log; returns the bytes lost.
+    fn write_begun(&mut self, logs: &mut HashMap<PathBuf, SharedLog>, id: u64) -> u64 {
+        let text = std::mem::take(&mut self.begun);
+        let last_line = text.iter().rev().take_while(|byte| **byte != b'\n').count();
+        self.column = if last_line == text.len() { self.column + last_line } else { last_line };
+        write(logs, &self.path, id, &text)
     }
 }
 
@@ -308,105 +326,4 @@ fn write(logs: &mut HashMap<PathBuf, SharedLog>, path: &PathBuf, id: u64, text: 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Bytes;
-    use nix::unistd::write as put;
-    use std::fs;
-    use std::path::Path;
-
-    fn scratch(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("pintle-scribe-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        dir
-    }
-
-    fn target(path: &Path) -> LogTarget {
-        LogTarget { path: path.into(), max: Bytes(64 << 20), keep: 2 }
-    }
-
-    fn attached(scribe: &Scribe, target: LogTarget) -> OwnedFd {
-        let (read, write) = make_pipe().unwrap();
-        scribe.attach(target, read).unwrap();
-        write
-    }
-
-    #[test]
-    fn several_instances_share_a_file_line_by_line() {
-        let dir = scratch("share");
-        let path = dir.join("web.log");
-        let scribe = Scribe::start().unwrap();
-        let (one, two) = (attached(&scribe, target(&path)), attached(&scribe, target(&path)));
-        put(&one, b"one be").unwrap();
-        put(&two, b"two\n").unwrap();
-        put(&one, b"gun\n").unwrap();
-        scribe.flush();
-        put(&one, b"unfinished").unwrap();
-        scribe.flush();
-        let text = fs::read_to_string(&path).unwrap();
-        let lines = text.lines().collect::<std::collections::BTreeSet<_>>();
-        assert_eq!(lines.into_iter().collect::<Vec<_>>(), ["one begun", "two", "unfinished"]);
-        put(&one, b" after all\n").unwrap();
-        scribe.flush();
-        put(&one, b"cut").unwrap();
-        scribe.flush();
-        put(&two, b"other\n").unwrap();
-        scribe.flush();
-        assert!(fs::read_to_string(&path).unwrap().ends_with("unfinished after all\ncut\nother\n"));
-        drop((one, two));
-        drop(scribe);
-        fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn what_is_in_the_pipe_is_written_before_the_thread_ends() {
-        let dir = scratch("end");
-        let path = dir.join("web.log");
-        let scribe = Scribe::start().unwrap();
-        let pipe = attached(&scribe, target(&path));
-        put(&pipe, b"last words").unwrap();
-        drop(scribe);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "last words");
-        assert_eq!(put(&pipe, b"x"), Err(Errno::EPIPE), "nobody reads any more");
-        fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn eight_mebibytes_come_through_rotation_whole() {
-        let dir = scratch("eight");
-        let path = dir.join("web.log");
-        let scribe = Scribe::start().unwrap();
-        let pipe = attached(&scribe, LogTarget { path: path.clone(), max: Bytes(1 << 20), keep: 20 });
-        let line = |number: u32| format!("{number:063}\n");
-        let lines = (8 << 20) / 64;
-        let mut pipe = File::from(pipe);
-        for number in 0..lines {
-            io::Write::write_all(&mut pipe, line(number).as_bytes()).unwrap();
-        }
-        drop(pipe);
-        drop(scribe);
-        let files = (0..20).rev().map(|number| crate::os::logfile::rotated(&path, number));
-        let texts = files.filter_map(|file| fs::read_to_string(file).ok()).collect::<Vec<_>>();
-        assert!(texts.len() >= 8 && texts.iter().all(|text| text.len() <= 1 << 20 && text.ends_with('\n')));
-        assert!(texts.concat().lines().map(|line| line.parse::<u32>().unwrap()).eq(0..lines));
-        fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn an_endless_line_is_broken_and_a_full_disk_holds_nobody_up() {
-        let dir = scratch("endless");
-        let path = dir.join("web.log");
-        let scribe = Scribe::start().unwrap();
-        let (endless, full) = (attached(&scribe, target(&path)), attached(&scribe, target(Path::new("/dev/full"))));
-        io::Write::write_all(&mut File::from(endless), &vec![b'x'; 3 * LINE_MAX]).unwrap();
-        io::Write::write_all(&mut File::from(full), &vec![b'\n'; 3 << 20]).unwrap();
-        scribe.flush();
-        let lost = scribe.lost();
-        drop(scribe);
-        assert!(lost >= 2 << 20, "{lost}");
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.lines().count() >= 2 && text.lines().all(|line| line.len() <= 2 * LINE_MAX));
-        assert_eq!(text.bytes().filter(|byte| *byte == b'x').count(), 3 * LINE_MAX);
-        fs::remove_dir_all(&dir).unwrap();
-    }
-}
+mod tests;

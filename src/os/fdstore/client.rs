@@ -212,7 +212,10 @@ fn take_answers(keeper: BorrowedFd<'_>, found: &mut dyn FnMut(&str, Vec<OwnedFd>
             Some(("-", why)) => return Err(Failed::Refused(why.to_owned())),
             Some(("F", names)) => {
                 if !received.whole {
-                    log::error!("too many open files: not all descriptors could be taken back of {}", names.replace('\0', " "));
+                    log::error!(
+                        "too many open files: not all descriptors could be taken back of {}",
+                        names.replace('\0', " ")
+                    );
                 }
                 found(names, received.fds);
             }

@@ -17,7 +17,9 @@
 use crate::os::message;
 use crate::os::poll::{self, readable};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::sys::socket::{AddressFamily, SockFlag, SockaddrLike, SockaddrStorage, accept4, getsockname, getsockopt, setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockaddrLike, SockaddrStorage, accept4, getsockname, getsockopt, setsockopt, sockopt,
+};
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -125,7 +127,8 @@ fn answer(daemon: BorrowedFd<'_>, kept: &mut Kept) -> io::Result<Next> {
     let mut buffer = [0; super::NAME_MAX + 2];
     let received = message::receive(daemon, &mut buffer)?;
     let request = std::str::from_utf8(buffer.get(..received.length).unwrap_or_default());
-    let (verb, name) = request.ok().and_then(|request| request.split_at_checked(1)).ok_or(io::ErrorKind::InvalidData)?;
+    let (verb, name) =
+        request.ok().and_then(|request| request.split_at_checked(1)).ok_or(io::ErrorKind::InvalidData)?;
     let place = kept.iter().position(|(known, _)| **known == *name);
     match (verb, received.fds.into_iter().next()) {
         ("P", Some(fd)) if received.whole && !name.is_empty() => match place.and_then(|place| kept.get_mut(place)) {

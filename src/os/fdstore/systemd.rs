@@ -69,7 +69,9 @@ fn tell(text: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         connect(socket.as_raw_fd(), &address(&path)?)?;
         message::send(socket.as_fd(), text.as_bytes(), fds)
     };
-    told().map_err(|error: io::Error| io::Error::new(error.kind(), format!("tell systemd at {}: {error}", path.display())))
+    told().map_err(|error: io::Error| {
+        io::Error::new(error.kind(), format!("tell systemd at {}: {error}", path.display()))
+    })
 }
 
 fn address(path: &OsStr) -> io::Result<UnixAddr> {
