@@ -1,7 +1,10 @@
 //! Writes down what the instances say: one thread reads all their output pipes and appends whole lines to the log files.
 //!
 //! The thread sleeps until a pipe has something; a pipe's size is the patience an instance meets when the disk is slow.
-//! Several instances of a service share one file, line by line. Line: nothing is parsed, prefixed or judged.
+//! Several instances of a service share one file, line by line. Nothing is taken out of a pipe before it is written, and
+//! a line that was only begun stays in it: a daemon that is killed takes no line with it. Line: nothing is parsed, prefixed or judged.
+
+mod peek;
 
 use crate::base::InstanceId;
 use crate::os::logfile::{LogFile, LogTarget};
@@ -10,11 +13,12 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::collections::{BTreeMap, HashMap};
+use peek::Peek;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,10 +27,12 @@ use std::time::Duration;
 
 /// Longer lines are broken.
 const LINE_MAX: usize = 64 << 10;
-/// A line that was begun and not ended is written as it is after this.
+/// A line that was begun and not ended is written as it is after so many milliseconds of silence.
 const PATIENCE: u16 = 500;
 /// The bell's place among the sources.
 const BELL: u64 = 0;
+/// Whose line it is that stands unfinished in a file from earlier.
+const NOBODY: u64 = BELL;
 
 /// A pipe for the output of what ends with us: `write` becomes its stdout and stderr, `read` goes to the scribe. Large,
 /// where the kernel allows. An instance, which outlives us, gets an [`Output`](crate::os::output::Output).
@@ -53,7 +59,7 @@ enum Message {
 }
 
 impl Scribe {
-    /// Starts the thread.
+    /// Starts the thread. A line that stands unfinished in a file was cut off with its writer: the next is a new one.
     pub fn start() -> io::Result<Scribe> {
         let bell = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -67,7 +73,9 @@ impl Scribe {
             sources: BTreeMap::new(),
             logs: HashMap::new(),
             next: BELL + 1,
+            busy: BTreeSet::new(),
             lost: lost.clone(),
+            peek: Peek::new()?,
             buffer: vec![0; LINE_MAX],
         };
         let thread = std::thread::Builder::new().name("scribe".into()).stack_size(256 << 10).spawn(|| desk.work())?;
@@ -89,9 +97,8 @@ impl Scribe {
         Ok(())
     }
 
-    /// Ends the thread for an image that goes on in our place: everything that was read is in the files, lines that were
-    /// only begun as well, what comes later waits in the pipes. Gives back the read ends of instances that may still say
-    /// something.
+    /// Ends the thread for an image that goes on in our place. What is not written stays in the pipes, lines that were
+    /// only begun as well. Gives back the read ends of instances that may still say something.
     pub fn close(self) -> Vec<(InstanceId, OwnedFd)> {
         let (done, back) = channel();
         self.tell(Message::Close(done));
@@ -135,7 +142,10 @@ struct Desk {
     sources: BTreeMap<u64, Source>,
     logs: HashMap<PathBuf, SharedLog>,
     next: u64,
+    /// Sources in which there may be more than was seen.
+    busy: BTreeSet<u64>,
     lost: Arc<AtomicU64>,
+    peek: Peek,
     buffer: Vec<u8>,
 }
 
@@ -152,8 +162,10 @@ struct Source {
     path: PathBuf,
     /// Whose it is, where it outlives this daemon.
     instance: Option<InstanceId>,
-    /// What is to be written next: the beginning of a line whose end has not come yet.
-    begun: Vec<u8>,
+    /// The beginning of a line is in the pipe, and its end has not come yet.
+    waits: bool,
+    /// Nobody is left to write.
+    ended: bool,
     /// Bytes of its unfinished line that are written already.
     column: usize,
 }
@@ -171,13 +183,8 @@ impl Desk {
     fn work(mut self) {
         let mut events = [EpollEvent::empty(); 16];
         loop {
-            let patience = if self.sources.values().any(|source| !source.begun.is_empty()) {
-                EpollTimeout::from(PATIENCE)
-            } else {
-                EpollTimeout::NONE
-            };
-            let ready = match self.epoll.wait(&mut events, patience) {
-                Ok(0) => {
+            let ready = match self.epoll.wait(&mut events, self.patience()) {
+                Ok(0) if self.busy.is_empty() => {
                     self.write_what_was_begun();
                     continue;
                 }
@@ -189,14 +196,25 @@ impl Desk {
                 match event.data() {
                     BELL => match self.read_messages() {
                         Next::Work => {}
-                        Next::Stop => return self.drain(),
+                        Next::Stop => return self.finish(),
                         Next::Close(done) => return self.give_back(&done),
                     },
-                    source => {
-                        self.read(source);
-                    }
+                    source => self.wake(source, event.events()),
                 }
             }
+            for source in self.busy.clone() {
+                if !self.read(source) {
+                    self.busy.remove(&source);
+                }
+            }
+        }
+    }
+
+    fn patience(&self) -> EpollTimeout {
+        match self.sources.values().any(|source| source.waits) {
+            _ if !self.busy.is_empty() => EpollTimeout::ZERO,
+            true => EpollTimeout::from(PATIENCE),
+            false => EpollTimeout::NONE,
         }
     }
 
@@ -206,7 +224,7 @@ impl Desk {
             match message {
                 Message::Attach(target, pipe, instance) => self.attach(target, pipe, instance),
                 Message::Flush(done) => {
-                    self.drain();
+                    self.finish();
                     let _ = done.send(());
                 }
                 Message::Close(done) => return Next::Close(done),
@@ -218,97 +236,134 @@ impl Desk {
 
     fn give_back(mut self, done: &Sender<Vec<(InstanceId, OwnedFd)>>) {
         self.drain();
-        let sources = std::mem::take(&mut self.sources).into_values();
-        let followed = sources.filter_map(|source| Some((source.instance?, source.pipe.into())));
+        let all = std::mem::take(&mut self.sources).into_iter();
+        let (followed, own): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(_, source)| source.instance.is_some());
+        self.sources = own;
+        self.finish();
         // Whoever asked waits for it.
+        let followed = followed.into_values().filter_map(|source| Some((source.instance?, source.pipe.into())));
         let _ = done.send(followed.collect());
     }
 
     fn attach(&mut self, target: LogTarget, pipe: File, instance: Option<InstanceId>) {
         let id = self.next;
         self.next += 1;
-        if let Err(errno) = self.epoll.add(&pipe, EpollEvent::new(EpollFlags::EPOLLIN, id)) {
+        // Told of each time something comes, not of what is left in the pipe for later.
+        let news = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        if let Err(errno) = self.epoll.add(&pipe, EpollEvent::new(news, id)) {
             return log::error!("output for {} cannot be read: {errno}", target.path.display());
         }
         let path = target.path.clone();
-        let fresh = || SharedLog { file: LogFile::new(target.clone()), sources: 0, unfinished: None };
+        let fresh = || SharedLog {
+            file: LogFile::new(target.clone()),
+            sources: 0,
+            unfinished: ends_within_a_line(&path).then_some(NOBODY),
+        };
         let log = self.logs.entry(path.clone()).or_insert_with(fresh);
         log.file.target = target.clone();
         log.sources += 1;
-        self.sources.insert(id, Source { pipe, path, instance, begun: Vec::new(), column: 0 });
+        self.sources.insert(id, Source { pipe, path, instance, waits: false, ended: false, column: 0 });
+        // Of a pipe whose writers are gone already no news would come.
+        self.busy.insert(id);
+    }
+
+    fn wake(&mut self, id: u64, events: EpollFlags) {
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.ended |= events.contains(EpollFlags::EPOLLHUP);
+            self.busy.insert(id);
+        }
     }
 
     /// Writes everything that is in the pipes, and lines that were only begun.
+    fn finish(&mut self) {
+        self.drain();
+        self.write_what_was_begun();
+    }
+
+    /// Writes all whole lines that are in the pipes.
     fn drain(&mut self) {
         for source in self.sources.keys().copied().collect::<Vec<_>>() {
             // More than this one fills its pipe faster than it is emptied: it will not hold up the others.
-            let most = PIPE_SIZE as usize / LINE_MAX + 1;
+            let most = 2 * PIPE_SIZE as usize / LINE_MAX;
             for _ in 0..most {
                 if !self.read(source) {
                     break;
                 }
             }
         }
-        self.write_what_was_begun();
     }
 
     fn write_what_was_begun(&mut self) {
-        for (id, source) in &mut self.sources {
-            self.lost.fetch_add(source.write_begun(&mut self.logs, *id), Ordering::Relaxed);
+        let waiting = self.sources.iter_mut().filter(|(_, source)| source.waits);
+        let waiting: Vec<u64> = waiting.map(|(id, _)| *id).collect();
+        for id in waiting {
+            if let Some(seen) = self.look(id) {
+                self.put(id, seen, false);
+                self.busy.insert(id);
+            }
         }
     }
 
-    /// Reads once and writes the lines; `false` when nothing (more) is there.
+    /// Looks once and writes the lines; `false` when nothing (more) is to be written now.
     fn read(&mut self, id: u64) -> bool {
+        let Some(seen) = self.look(id) else { return false };
         let Some(source) = self.sources.get_mut(&id) else { return false };
-        let read = match source.pipe.read(&mut self.buffer) {
-            Ok(0) => 0,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
-            Err(_) => 0,
-        };
-        if read == 0 {
+        let text = self.buffer.get(..seen).unwrap_or_default();
+        match text.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => self.put(id, end + 1, false),
+            None if source.column + seen >= LINE_MAX => self.put(id, seen, true),
+            None if source.ended => self.put(id, seen, false),
+            None => {
+                source.waits = true;
+                false
+            }
+        }
+    }
+
+    /// Bytes that are in the buffer now; `None` when there are none, or no more will come.
+    fn look(&mut self, id: u64) -> Option<usize> {
+        let source = self.sources.get_mut(&id)?;
+        match self.peek.look(&source.pipe, &mut self.buffer) {
+            Ok(seen) if seen > 0 => return Some(seen),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Ok(_) => {}
+            Err(error) => log::error!("output for {} cannot be read: {error}", source.path.display()),
+        }
+        self.close(id);
+        None
+    }
+
+    /// Writes the buffer's first `bytes`, and then takes them out of the pipe; `false` when that is its end.
+    fn put(&mut self, id: u64, bytes: usize, broken: bool) -> bool {
+        let Some(source) = self.sources.get_mut(&id) else { return false };
+        let text = self.buffer.get(..bytes).unwrap_or_default();
+        let last_line = text.iter().rev().take_while(|byte| **byte != b'\n').count();
+        source.column = if last_line == bytes { source.column + bytes } else { last_line };
+        source.waits = false;
+        let mut lost = write(&mut self.logs, &source.path, id, text);
+        if broken {
+            source.column = 0;
+            lost += write(&mut self.logs, &source.path, id, b"\n");
+        }
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        if let Err(error) = self.peek.take(&source.pipe, bytes) {
+            log::error!("output for {} cannot be read any more: {error}", source.path.display());
             self.close(id);
             return false;
-        }
-        let text = self.buffer.get(..read).unwrap_or_default();
-        let lines = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        // Who writes alone disturbs nobody's line: all is written at once, so that nothing is here when we are killed.
-        let alone = self.logs.get(&source.path).is_none_or(|log| log.sources == 1);
-        let (ready, begun) = text.split_at(if alone { read } else { lines });
-        if !ready.is_empty() {
-            source.begun.extend_from_slice(ready);
-            self.lost.fetch_add(source.write_begun(&mut self.logs, id), Ordering::Relaxed);
-        }
-        source.begun.extend_from_slice(begun);
-        if source.column + source.begun.len() >= LINE_MAX {
-            source.begun.push(b'\n');
-            self.lost.fetch_add(source.write_begun(&mut self.logs, id), Ordering::Relaxed);
         }
         true
     }
 
     fn close(&mut self, id: u64) {
-        let Some(mut source) = self.sources.remove(&id) else { return };
+        let Some(source) = self.sources.remove(&id) else { return };
         let _ = self.epoll.delete(&source.pipe);
-        self.lost.fetch_add(source.write_begun(&mut self.logs, id), Ordering::Relaxed);
+        self.busy.remove(&id);
         if let Some(log) = self.logs.get_mut(&source.path) {
             log.sources -= 1;
             if log.sources == 0 {
                 self.logs.remove(&source.path);
             }
         }
-    }
-}
-
-impl Source {
-    /// Appends what was begun to its log; returns the bytes lost.
-    fn write_begun(&mut self, logs: &mut HashMap<PathBuf, SharedLog>, id: u64) -> u64 {
-        let text = std::mem::take(&mut self.begun);
-        let last_line = text.iter().rev().take_while(|byte| **byte != b'\n').count();
-        self.column = if last_line == text.len() { self.column + last_line } else { last_line };
-        write(logs, &self.path, id, &text)
     }
 }
 
@@ -323,6 +378,15 @@ fn write(logs: &mut HashMap<PathBuf, SharedLog>, path: &PathBuf, id: u64, text: 
     lost += log.file.append(text);
     log.unfinished = (text.last() != Some(&b'\n')).then_some(id);
     lost as u64
+}
+
+fn ends_within_a_line(path: &Path) -> bool {
+    let mut last = [b'\n'];
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)
+    });
+    read.is_ok() && last != *b"\n"
 }
 
 #[cfg(test)]

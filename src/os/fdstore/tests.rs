@@ -121,12 +121,8 @@ fn names_hold_any_address_and_give_it_back() {
 #[test]
 fn a_killed_daemons_socket_and_output_go_on_in_its_successor() {
     let dir = Scratch::new("killed");
-    let command = as_this_executable("daemon_process");
-    let mut daemon = std::process::Command::new(command.program);
-    daemon.args(&command.argv[1..]).env("TEST_DIR", &dir.0).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut daemon = daemon.spawn().unwrap();
-    let lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
-    let address = lines.map(Result::unwrap).find_map(|line| Some(line.strip_prefix("serves ")?.to_owned())).unwrap();
+    let writer = "echo before; read go < go; seq 4000 && echo written > written; echo after; echo $? > status";
+    let (mut daemon, address) = daemon(&dir, writer);
     let log = dir.0.join("web.log");
     wait_until("the first line", || fs::read_to_string(&log).is_ok_and(|text| text == "before\n"));
     let keeper = dir.keeper();
@@ -165,8 +161,42 @@ fn a_killed_daemons_socket_and_output_go_on_in_its_successor() {
     assert!(dir.open().1.is_empty());
 }
 
+/// Whoever is killed in a burst has not taken what it has not written.
 #[test]
-#[ignore = "the test above runs it in a process of its own, and kills it"]
+fn no_line_is_lost_when_the_daemon_is_killed_while_it_writes() {
+    let dir = Scratch::new("burst");
+    let (mut daemon, _) = daemon(&dir, "seq 400000; echo $? > status");
+    let log = dir.0.join("web.log");
+    wait_until("the burst", || fs::metadata(&log).is_ok_and(|meta| meta.len() > 200_000));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let (store, mut back) = dir.open();
+    back.retain(|(name, _)| name == "output-1");
+    let scribe = Scribe::start().unwrap();
+    let target = LogTarget { path: log.clone(), max: Bytes(1 << 30), keep: 1 };
+    scribe.follow(InstanceId(1), target, back.remove(0).1).unwrap();
+    wait_until("its ending", || fs::read_to_string(dir.0.join("status")).is_ok_and(|text| text == "0\n"));
+    scribe.flush();
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: std::collections::HashSet<&str> = text.lines().collect();
+    let missing = (1..=400_000).filter(|number| !lines.contains(number.to_string().as_str())).count();
+    assert_eq!(missing, 0);
+    store.close();
+}
+
+/// A daemon in a process of its own, and the address it serves.
+fn daemon(dir: &Scratch, writer: &str) -> (std::process::Child, String) {
+    let command = as_this_executable("daemon_process");
+    let mut daemon = std::process::Command::new(command.program);
+    daemon.args(&command.argv[1..]).env("TEST_DIR", &dir.0).env("TEST_WRITER", writer);
+    let mut daemon = daemon.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+    let address = lines.map(Result::unwrap).find_map(|line| Some(line.strip_prefix("serves ")?.to_owned())).unwrap();
+    (daemon, address)
+}
+
+#[test]
+#[ignore = "the tests above run it in a process of its own, and kill it"]
 fn daemon_process() {
     let dir = PathBuf::from(std::env::var_os("TEST_DIR").unwrap());
     let (store, _) = open(&dir);
@@ -176,8 +206,7 @@ fn daemon_process() {
     let output = Output::make(&dir, InstanceId(1), None).unwrap();
     store.keep("output-1", output.read.as_fd()).unwrap();
     nix::unistd::mkfifo(&dir.join("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let writer = "echo before; read go < go; seq 4000 && echo written > written; seq 0; echo after; echo $? > status";
-    let argv = ["/bin/sh", "-c", writer].map(String::from);
+    let argv = ["/bin/sh".to_owned(), "-c".to_owned(), std::env::var("TEST_WRITER").unwrap()];
     let env = [("PATH".into(), "/usr/bin:/bin".into())];
     start(&Start::new(&argv, &dir, &env, output.write.as_fd())).unwrap();
     drop(output.write);

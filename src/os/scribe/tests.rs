@@ -3,7 +3,6 @@ use crate::base::Bytes;
 use crate::os::output::Output;
 use nix::unistd::write as put;
 use std::fs;
-use std::path::Path;
 
 fn scratch(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("pintle-scribe-{name}-{}", std::process::id()));
@@ -101,7 +100,7 @@ fn an_endless_line_is_broken_and_a_full_disk_holds_nobody_up() {
 }
 
 #[test]
-fn an_image_that_goes_on_continues_the_line_and_misses_nothing() {
+fn an_image_that_goes_on_finds_the_begun_line_in_the_pipe() {
     let dir = scratch("close");
     let path = dir.join("web.log");
     fs::create_dir_all(&dir).unwrap();
@@ -111,10 +110,13 @@ fn an_image_that_goes_on_continues_the_line_and_misses_nothing() {
     scribe.follow(InstanceId(7), target(&path), seven.read).unwrap();
     scribe.follow(InstanceId(8), target(&dir.join("other.log")), ended.read).unwrap();
     let anonymous = attached(&scribe, target(&dir.join("other.log")));
+    put(&ended.write, b"last words\n").unwrap();
     drop(ended.write);
-    put(&seven.write, b"begun by one").unwrap();
+    put(&anonymous, b"and more").unwrap();
+    put(&seven.write, b"whole\nbegun by one").unwrap();
     let mut back = scribe.close();
-    assert_eq!(fs::read_to_string(&path).unwrap(), "begun by one");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "whole\n");
+    assert_eq!(fs::read_to_string(dir.join("other.log")).unwrap(), "last words\nand more");
     put(&seven.write, b" and ended by the next\n").unwrap();
     assert!(put(&anonymous, b"x").is_err(), "what ends with us has no reader any more");
 
@@ -123,22 +125,26 @@ fn an_image_that_goes_on_continues_the_line_and_misses_nothing() {
     let next = Scribe::start().unwrap();
     next.follow(instance, target(&path), read).unwrap();
     next.flush();
-    assert_eq!(fs::read_to_string(&path).unwrap(), "begun by one and ended by the next\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nbegun by one and ended by the next\n");
+    put(&seven.write, b"cut off").unwrap();
+    next.flush();
+    let mut back = next.close();
+    put(&seven.write, b"a new line\n").unwrap();
+    let last = Scribe::start().unwrap();
+    last.follow(instance, target(&path), back.remove(0).1).unwrap();
+    last.flush();
+    assert!(fs::read_to_string(&path).unwrap().ends_with("next\ncut off\na new line\n"));
     fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]
-fn who_writes_alone_is_written_at_once() {
-    let dir = scratch("alone");
-    let path = dir.join("web.log");
+fn a_pipe_nobody_can_write_to_any_more_is_closed_at_once() {
+    let dir = scratch("nobody");
+    fs::create_dir_all(&dir).unwrap();
+    drop(Output::make(&dir, InstanceId(7), None).unwrap());
+    let again = crate::os::output::reopen(&dir, InstanceId(7)).unwrap();
     let scribe = Scribe::start().unwrap();
-    let alone = attached(&scribe, target(&path));
-    put(&alone, b"a question? ").unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_millis(PATIENCE.into()) - Duration::from_millis(100);
-    while fs::read_to_string(&path).unwrap_or_default() != "a question? " {
-        assert!(std::time::Instant::now() < deadline, "it waited for the end of the line");
-        std::thread::yield_now();
-    }
-    drop(scribe);
+    scribe.follow(InstanceId(7), target(&dir.join("web.log")), again).unwrap();
+    assert!(scribe.close().is_empty());
     fs::remove_dir_all(&dir).unwrap();
 }
