@@ -136,7 +136,7 @@ pub fn text_of(kind: &str, name: &str) -> Option<String> {
         text.push(u8::from_str_radix(digits, 16).ok()?);
         text.extend_from_slice(rest.as_bytes());
     }
-    String::from_utf8(text).ok()
+    String::from_utf8(text).ok().filter(|text| name_of(kind, text) == name)
 }
 
 fn check(name: &str) -> io::Result<()> {

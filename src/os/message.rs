@@ -67,7 +67,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
         let mut part = libc::CMSG_FIRSTHDR(&raw const header);
         while let Some(this) = part.as_ref() {
             let data = libc::CMSG_DATA(part);
-            let bytes = (this.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            let bytes = this.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
             match (this.cmsg_level, this.cmsg_type) {
                 (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                     let numbers = data.cast::<RawFd>();
