@@ -142,7 +142,8 @@ impl Client {
             program: Some(&self.command.program),
             sockets: vec![listener.as_fd()],
             open_files: Some(OPEN_FILES),
-            ..Start::new(&self.command.argv, Path::new("/"), &env, null.as_fd())
+            // Where whoever looks for processes of this runtime directory finds it.
+            ..Start::new(&self.command.argv, self.path.parent().unwrap_or(Path::new("/")), &env, null.as_fd())
         };
         self.child = Some(spawn::start(&start)?);
         self.connection = Some(connected(&self.path)?);

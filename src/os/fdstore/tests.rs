@@ -35,9 +35,9 @@ impl Scratch {
     }
 
     fn keepers(&self) -> Vec<Process> {
-        let marked =
-            |name: &[u8], value: &[u8]| name == MARKER.as_bytes() && value == self.0.as_os_str().as_encoded_bytes();
-        processes().filter(|process| process.runs && process.has_variable(marked)).collect()
+        let value = self.0.as_os_str().as_encoded_bytes();
+        let is_marked = |process: &Process| process.variable(MARKER.as_bytes()).as_deref() == Some(value);
+        processes().filter(|process| process.runs && is_marked(process)).collect()
     }
 
     fn keeper(&self) -> Process {
