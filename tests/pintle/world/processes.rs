@@ -49,12 +49,14 @@ pub fn end_all(places: &[PathBuf]) {
 
 /// A line for each, for people.
 pub fn describe(places: &[PathBuf]) -> String {
-    let line = |pid: i32| {
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        format!("{pid} {} {command}", state(pid).unwrap_or('?'))
-    };
+    let line = |pid: i32| format!("{pid} {} {}", state(pid).unwrap_or('?'), command(pid));
     of(places).into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Its program and arguments, each followed by a blank.
+pub fn command(pid: i32) -> String {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&command).replace('\0', " ")
 }
 
 /// The direct children of a process.
