@@ -20,24 +20,19 @@ pub struct Birth {
 /// Where the app reports to.
 pub struct Births {
     socket: UnixDatagram,
-    /// The app's program: static, so that no loader's time is measured.
+    /// The app's program.
     pub app: PathBuf,
+    /// The same, leaving its parent.
+    pub detached: PathBuf,
 }
 
 impl Births {
     /// Compiles the app to report to a socket in `dir`.
     pub fn in_dir(dir: &Path) -> io::Result<Births> {
-        let (source, app, path) = (dir.join("app.c"), dir.join("app"), dir.join("births"));
-        std::fs::write(&source, include_str!("app.c"))?;
-        let socket = UnixDatagram::bind(&path)?;
+        let socket = UnixDatagram::bind(dir.join("births"))?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        let mut cc = Command::new("cc");
-        cc.args(["-O2", "-static", "-Wall", "-Werror"]).arg(format!("-DWHERE={path:?}"));
-        let status = cc.arg("-o").arg(&app).arg(&source).status()?;
-        match status.success() {
-            true => Ok(Births { socket, app }),
-            false => Err(io::Error::other(format!("compile {}: cc: {status}", source.display()))),
-        }
+        let (app, detached) = (compile(dir, "app", &[])?, compile(dir, "detached", &["-DDETACHED"])?);
+        Ok(Births { socket, app, detached })
     }
 
     /// The next process of the app, whoever started it.
@@ -46,6 +41,19 @@ impl Births {
         self.socket.recv(&mut report)?;
         let [nanos, pid] = [&report[..8], &report[8..]].map(|bytes| i64::from_ne_bytes(bytes.try_into().unwrap()));
         Ok(Birth { at: Duration::from_nanos(nanos as u64), pid: pid as i32 })
+    }
+}
+
+fn compile(dir: &Path, name: &str, more: &[&str]) -> io::Result<PathBuf> {
+    let (source, app) = (dir.join("app.c"), dir.join(name));
+    std::fs::write(&source, include_str!("app.c"))?;
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-Wall", "-Werror", "-static", "-nostartfiles", "-fno-stack-protector"]).args(more);
+    cc.arg(format!("-DWHERE={:?}", dir.join("births"))).arg("-o").arg(&app).arg(&source);
+    let status = cc.status().map_err(|error| io::Error::new(error.kind(), format!("cc (package gcc): {error}")))?;
+    match status.success() {
+        true => Ok(app),
+        false => Err(io::Error::other(format!("compile {}: cc: {status}", source.display()))),
     }
 }
 

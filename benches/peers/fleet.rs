@@ -5,6 +5,7 @@ use crate::supervisors::Peer;
 use crate::world::{App, World, processes};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use pintle::control::DeployStatus;
 use std::collections::VecDeque;
@@ -51,7 +52,7 @@ impl Fleet {
     /// The same under a peer, which works in `dir`.
     pub fn under(peer: &Peer, dir: &Path, births: &Births, count: usize) -> io::Result<Fleet> {
         let (dir, end) = (dir.join(peer.name), peer.end);
-        let mut command = peer.command(&dir, &births.app, count)?;
+        let mut command = peer.command(&dir, births, count)?;
         let log = File::create(dir.join("said"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         // SAFETY: prctl is async-signal-safe; a supervisor whose benchmark dies shall end with it.
@@ -69,6 +70,8 @@ impl Fleet {
         let Some(app) = self.apps.pop_front() else { return Err(io::Error::other("no app runs")) };
         let killed = now();
         kill(Pid::from_raw(app.pid), Signal::SIGKILL)?;
+        // Of one that had left its supervisor we are the parent; a zombie is not gone for Monit.
+        let _ = waitpid(Pid::from_raw(app.pid), None);
         let successor = births.next()?;
         self.apps.push_back(successor);
         sleep(AFTERMATH);

@@ -79,6 +79,7 @@ impl Extent {
 
 fn measured(extent: &Extent) -> io::Result<Goals> {
     let scratch = Scratch::new()?;
+    pintle::os::reap::become_subreaper()?;
     let births = Births::in_dir(&scratch.0)?;
     let (here, missing): (Vec<Peer>, Vec<Peer>) = SUPERVISORS.into_iter().chain([WEBHOOK]).partition(Peer::is_here);
     if !missing.is_empty() {

@@ -1,6 +1,7 @@
 //! The peers, each with as many services as asked, in a directory of its own: Debian's packages, their defaults, the
 //! quickest reaction they can be set to.
 
+use crate::births::Births;
 use crate::world::ports;
 use nix::sys::signal::Signal;
 use std::fs;
@@ -19,7 +20,7 @@ pub struct Peer {
     pub end: Signal,
     /// At most so many rounds: it looks in cycles.
     pub rounds: usize,
-    lay_out: fn(&mut Command, &Path, &Path, usize) -> io::Result<()>,
+    lay_out: fn(&mut Command, &Path, &Births, usize) -> io::Result<()>,
 }
 
 /// Who restarts apps.
@@ -59,25 +60,25 @@ impl Peer {
         path.split(':').map(|dir| Path::new(dir).join(self.program)).find(|file| file.is_file())
     }
 
-    /// The command that starts its root process with `count` services that are `app`; what it needs is laid out in `dir`.
-    pub fn command(&self, dir: &Path, app: &Path, count: usize) -> io::Result<Command> {
+    /// The command that starts its root process with `count` services that are the app; what it needs is laid out in `dir`.
+    pub fn command(&self, dir: &Path, births: &Births, count: usize) -> io::Result<Command> {
         let program = self.path().ok_or_else(|| io::Error::other(format!("{} is not installed", self.package)))?;
         fs::create_dir_all(dir)?;
         let mut command = Command::new(program);
         command.current_dir(dir);
-        (self.lay_out)(&mut command, dir, app, count)?;
+        (self.lay_out)(&mut command, dir, births, count)?;
         Ok(command)
     }
 }
 
-fn runit(runsvdir: &mut Command, dir: &Path, app: &Path, count: usize) -> io::Result<()> {
-    service_directories(dir, app, count)?;
+fn runit(runsvdir: &mut Command, dir: &Path, births: &Births, count: usize) -> io::Result<()> {
+    service_directories(dir, &births.app, count)?;
     runsvdir.arg(dir.join("services"));
     Ok(())
 }
 
-fn s6(svscan: &mut Command, dir: &Path, app: &Path, count: usize) -> io::Result<()> {
-    service_directories(dir, app, count)?;
+fn s6(svscan: &mut Command, dir: &Path, births: &Births, count: usize) -> io::Result<()> {
+    service_directories(dir, &births.app, count)?;
     svscan.arg(dir.join("services"));
     Ok(())
 }
@@ -91,31 +92,28 @@ fn service_directories(dir: &Path, app: &Path, count: usize) -> io::Result<()> {
     })
 }
 
-fn supervisord(supervisord: &mut Command, dir: &Path, app: &Path, count: usize) -> io::Result<()> {
+fn supervisord(supervisord: &mut Command, dir: &Path, births: &Births, count: usize) -> io::Result<()> {
     let text = format!(
         "[supervisord]\nlogfile = {dir}/log\npidfile = {dir}/pid\nchildlogdir = {dir}\n\n\
          [program:app]\ncommand = {app}\ndirectory = {dir}\nautorestart = true\n\
          numprocs = {count}\nprocess_name = %(program_name)s-%(process_num)03d\n",
         dir = dir.display(),
-        app = app.display(),
+        app = births.app.display(),
     );
     fs::write(dir.join("conf"), text)?;
     supervisord.args(["--nodaemon", "--silent", "--configuration"]).arg(dir.join("conf"));
     Ok(())
 }
 
-/// A cycle of one second is the shortest it has.
-fn monit(monit: &mut Command, dir: &Path, app: &Path, count: usize) -> io::Result<()> {
-    let at = dir.display();
+/// A cycle of one second is the shortest it has. The app leaves no pid file, so that its processes are looked for by name.
+fn monit(monit: &mut Command, dir: &Path, births: &Births, count: usize) -> io::Result<()> {
+    let (at, app) = (dir.display(), births.detached.display());
     let mut text = format!(
         "set daemon 1\nset logfile {at}/log\nset pidfile {at}/pid\nset statefile {at}/state\nset idfile {at}/id\n"
     );
     for number in 0..count {
-        let pidfile = format!("{at}/{number}.pid");
-        text += &format!(
-            "check process app{number} pidfile {pidfile}\n  start program \"{} detached {pidfile}\"\n",
-            app.display()
-        );
+        text +=
+            &format!("check process app{number} matching \"{app} {number}$\"\n  start program \"{app} {number}\"\n");
     }
     let conf = dir.join("conf");
     fs::write(&conf, text)?;
@@ -124,10 +122,10 @@ fn monit(monit: &mut Command, dir: &Path, app: &Path, count: usize) -> io::Resul
     Ok(())
 }
 
-fn webhook(webhook: &mut Command, dir: &Path, app: &Path, _count: usize) -> io::Result<()> {
+fn webhook(webhook: &mut Command, dir: &Path, births: &Births, _count: usize) -> io::Result<()> {
     let rule = r#"{"match": {"type": "payload-hmac-sha256", "secret": "a-secret",
         "parameter": {"source": "header", "name": "X-Hub-Signature-256"}}}"#;
-    let hook = format!(r#"[{{"id": "deploy", "execute-command": {app:?}, "trigger-rule": {rule}}}]"#);
+    let hook = format!(r#"[{{"id": "deploy", "execute-command": {:?}, "trigger-rule": {rule}}}]"#, births.app);
     fs::write(dir.join("hooks.json"), hook)?;
     webhook
         .arg("-hooks")
