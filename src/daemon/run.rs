@@ -416,9 +416,10 @@ impl Loop {
         let pid = child.pid;
         // What it started and did not end would hold its port and its data.
         let _ = group::signal(pid, libc::SIGKILL);
-        self.hands.sweep(instance);
-        self.hands.gone(instance);
+        // Its successor first: files and all of /proc can wait.
         self.turn(Event::Exited { instance, clean, words });
+        self.hands.gone(instance);
+        self.hands.sweep(instance);
     }
 
     fn take_signals(&mut self) {
