@@ -8,7 +8,7 @@
 use super::instance::{Deed, Input, Instance, Policy, State, Wanted};
 use crate::base::{InstanceId, ReleaseName, ServiceName};
 use crate::config::{Handover, Ready, Service};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +48,11 @@ impl Slot {
         };
         let (service, release) = (service.clone(), release.clone());
         Slot { service, release, index, process: None, machine: Instance::new(policy), round }
+    }
+
+    /// What no two slots share.
+    fn place(&self) -> (&ServiceName, u64, u32) {
+        (&self.service.name, self.round, self.index)
     }
 }
 
@@ -143,12 +148,8 @@ impl Services {
     }
     /// What runs is exactly what should: every wanted instance up, nothing else left.
     pub fn is_settled(&self) -> bool {
-        let strangers = self.slots.iter().any(|slot| !self.is_wanted(slot));
-        let complete =
-            self.target.iter().flat_map(|target| target.services.values()).all(|service| {
-                self.holds(&service.name) || (0..service.instances).all(|index| self.is_up(service, index))
-            });
-        complete && !strangers
+        let all_up = self.slots.iter().all(|slot| slot.machine.is_settled_up() && self.is_wanted(slot));
+        all_up && self.slots.len() == self.wanted_slots()
     }
     /// No process of any round is left of a release other than the target's.
     pub fn old_is_gone(&self) -> bool {
@@ -198,14 +199,14 @@ impl Services {
     /// Orders what may happen next towards what is wanted.
     pub fn reconcile(&mut self, now: Duration, mint: &mut u64) -> Vec<Order> {
         let mut orders = vec![];
+        self.add_missing_slots();
         loop {
-            self.add_missing_slots();
             let step = self.next_start().or_else(|| self.next_stop());
             let Some((at, wanted)) = step else { break };
             self.feed(at, now, Input::Want(wanted), mint, &mut orders);
         }
         let mut slots = std::mem::take(&mut self.slots);
-        slots.retain(|slot| self.is_wanted(slot) || slot.process.is_some() || !slot.machine.is_gone());
+        slots.retain(|slot| slot.process.is_some() || !slot.machine.is_gone() || self.is_wanted(slot));
         self.slots = slots;
         orders
     }
@@ -213,8 +214,8 @@ impl Services {
     /// The first wanted slot that is down and may start now.
     fn next_start(&self) -> Option<(usize, Wanted)> {
         let startable = |slot: &&Slot| {
-            self.is_wanted(slot)
-                && slot.machine.wanted() == Wanted::Down
+            slot.machine.wanted() == Wanted::Down
+                && self.is_wanted(slot)
                 && self.dependencies_are_up(&slot.service)
                 && self.may_start_beside_the_old(slot)
         };
@@ -288,12 +289,23 @@ impl Services {
         self.wanted_round.get(&slot.service.name) == Some(&slot.round) && !self.holds(&slot.service.name)
     }
 
+    /// How many slots there are when nothing is missing.
+    fn wanted_slots(&self) -> usize {
+        let wanted = self.target.iter().flat_map(|target| target.services.values());
+        wanted.filter(|service| !self.holds(&service.name)).map(|service| service.instances as usize).sum()
+    }
+
     fn add_missing_slots(&mut self) {
+        // Nearly always none is: this is asked after every event.
+        if self.slots.iter().filter(|slot| self.is_wanted(slot)).count() == self.wanted_slots() {
+            return;
+        }
         let missing: Vec<Slot> = self.missing_slots().collect();
         self.slots.extend(missing);
     }
 
     fn missing_slots(&self) -> impl Iterator<Item = Slot> {
+        let there: BTreeSet<_> = self.slots.iter().map(Slot::place).collect();
         let wanted = self.target.iter().flat_map(|target| {
             target.services.values().map(|service| (service, self.wanted_round[&service.name], &target.release))
         });
@@ -301,13 +313,8 @@ impl Services {
         let each = unheld.flat_map(|(service, round, release)| {
             (0..service.instances).map(move |index| (service, round, release, index))
         });
-        each.filter(|(service, round, _, index)| {
-            !self
-                .slots
-                .iter()
-                .any(|slot| slot.service.name == service.name && slot.round == *round && slot.index == *index)
-        })
-        .map(|(service, round, release, index)| Slot::new(service, release, round, index))
+        each.filter(move |(service, round, _, index)| !there.contains(&(&service.name, *round, *index)))
+            .map(|(service, round, release, index)| Slot::new(service, release, round, index))
     }
 
     /// Gives an input to a slot's machine and turns its deeds into orders.
