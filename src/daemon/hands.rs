@@ -21,6 +21,7 @@ use crate::os::logfile::LogTarget;
 use crate::os::scribe::{self, Scribe};
 use crate::os::sockets;
 use crate::os::spawn::{self, Child, Start};
+use crate::os::sweeper::Sweeper;
 use crate::os::users;
 use crate::runtime::environment;
 use crate::runtime::process::{self, Which};
@@ -75,6 +76,7 @@ pub struct Hands {
     pub(super) children: BTreeMap<InstanceId, Child>,
     records: BTreeMap<InstanceId, Record>,
     cancels: BTreeMap<DeployId, Cancel>,
+    sweeper: Sweeper,
     /// A deployment ended: what it needed can be given back once it is quiet.
     pub(super) worked: bool,
     /// Leave the loop.
@@ -102,6 +104,7 @@ impl Hands {
             children,
             records,
             cancels,
+            sweeper: Sweeper::default(),
             worked: false,
             exit: false,
         }
@@ -225,12 +228,10 @@ impl Hands {
         Ok(pid)
     }
 
-    /// Looks for what an ended process had started and let go of (a double fork), and ends it: beside the loop, because
-    /// it reads all of /proc. The mark is the instance's own, so its successor is safe.
+    /// Has what an ended process had started and let go of (a double fork) looked for and ended. The mark is the
+    /// instance's own, so its successor is safe.
     pub(super) fn sweep(&self, instance: InstanceId) {
-        let marker = self.bench.instances.marker(instance);
-        let thread = std::thread::Builder::new().name("sweep".into()).stack_size(128 << 10);
-        if let Err(error) = thread.spawn(move || group::sweep(None, &marker)) {
+        if let Err(error) = self.sweeper.sweep(self.bench.instances.marker(instance)) {
             log::warn!("look for what {instance} left behind: {error}");
         }
     }

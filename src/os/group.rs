@@ -54,6 +54,13 @@ pub fn sweep(session: Option<u32>, marker: &str) -> usize {
     end_all(&|process| session == Some(process.session) || is_marked(process, marker), Duration::ZERO).len()
 }
 
+/// The same for processes with any of `markers`, wherever they are, in one look. Returns how many were killed.
+pub fn sweep_marked(markers: &[String]) -> usize {
+    let is_one = |value: &[u8]| markers.iter().any(|marker| marker.as_bytes() == value);
+    let belongs = |process: &Process| process.has_variable(|name, value| name == MARKER.as_bytes() && is_one(value));
+    end_all(&belongs, Duration::ZERO).len()
+}
+
 /// Whether `process` inherited [`MARKER`] with the value `marker`; ending in '.', with any value that begins so.
 pub(crate) fn is_marked(process: &Process, marker: &str) -> bool {
     process.has_variable(|name, value| {

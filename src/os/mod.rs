@@ -24,6 +24,7 @@ pub mod scribe;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;
+pub mod sweeper;
 pub mod systemd;
 pub mod tail;
 pub mod users;
