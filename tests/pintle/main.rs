@@ -6,6 +6,7 @@
 
 mod world;
 
+mod adoption;
 mod backups;
 mod changes;
 mod cli;
