@@ -197,7 +197,7 @@ impl Hands {
             Ok(None) => return None,
             Ok(Some(ended)) => Some(ended),
             // Not our child: an earlier daemon's.
-            Err(_) => processes::exit_of(child.pidfd.as_fd()),
+            Err(_) => processes::exit_of(child.pid, child.pidfd.as_fd()),
         };
         // What it started and did not end would hold its port and its data.
         if let Some(group) = &running.group {
