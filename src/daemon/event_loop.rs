@@ -5,7 +5,7 @@
 
 use super::action::Action;
 use super::event::Event;
-use super::hands::{Hands, Leave, NOTIFY, OUTPUT};
+use super::hands::{Hands, Leave, OUTPUT};
 use super::world::World;
 use crate::base::{AppName, InstanceId, Moment};
 use crate::config;
@@ -168,8 +168,9 @@ impl Loop {
             doors.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
         fds.extend(sockets.iter().map(|(address, fd)| (name_of(SOCKET, &address.to_string()), fd.as_fd())));
         fds.extend(outputs.iter().map(|(instance, fd)| (name_of(OUTPUT, &instance.0.to_string()), fd.as_fd())));
-        let voices = running.iter().filter_map(|(instance, running)| Some((instance, running.voice()?)));
-        fds.extend(voices.map(|(instance, fd)| (name_of(NOTIFY, &instance.0.to_string()), fd)));
+        let theirs =
+            running.iter().flat_map(|(id, running)| running.descriptors().map(move |(kind, fd)| (id, kind, fd)));
+        fds.extend(theirs.map(|(instance, kind, fd)| (name_of(kind, &instance.0.to_string()), fd)));
         fds.push((super::run::SIGNALS.into(), self.signals.as_fd()));
         let argv: Vec<OsString> = std::env::args_os().collect();
         let error = reexec::into(&program, &argv, &fds);

@@ -121,6 +121,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         log::info!("{}: {} (pid {}) runs on: taken over", held.record.app, held.record.service, held.record.pid);
         hands.adopt(held);
     }
+    survivors.departed.into_iter().for_each(|departed| hands.hear_out(departed));
     let mut turning = Loop::new(world, hands, signals, apps)?;
     turning.begin(actions);
     log::info!("ready after {} ms", Moment::now().mono.saturating_sub(began.mono).as_millis());

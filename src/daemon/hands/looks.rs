@@ -42,7 +42,7 @@ impl Hands {
     /// Looks whether a starting instance answers.
     pub(super) fn look(&self, app: &App, instance: InstanceId, service: &Service, port: Option<u16>) -> Option<Event> {
         let running = self.running.get(&instance)?;
-        let own = running.check.as_ref().map(|(_, address)| address.clone());
+        let own = running.check.as_ref().map(|check| check.address().clone());
         let may_be_deaf = running.since.elapsed() >= DEAF.min(app.deploy.startup / 2);
         let by_port = port.map(|port| Address::Tcp(([127, 0, 0, 1], port).into()));
         let shared = service.listen.first().cloned();

@@ -6,6 +6,7 @@ use super::{Site, World, processes, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
@@ -59,7 +60,8 @@ impl World {
     /// Daemon and command line are run by somebody without privileges: by nobody, where we may choose.
     pub fn without_privileges(mut self) -> World {
         if super::is_root() {
-            give(&self.root, NOBODY);
+            chown(&self.root, Some(NOBODY), Some(NOBODY)).unwrap();
+            ["config", "home", "bin"].iter().for_each(|dir| give(&self.root.join(dir), NOBODY));
             self.user = Some(NOBODY);
         }
         self
