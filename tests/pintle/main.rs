@@ -7,6 +7,7 @@
 mod world;
 
 mod adoption;
+mod adoption_mid_deploy;
 mod backups;
 mod changes;
 mod cli;

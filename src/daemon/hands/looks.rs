@@ -156,7 +156,10 @@ fn probe_once(
     let command = match (&probe.target, app) {
         (ProbeTarget::Run(command), Some(app)) => {
             let user = environment::user(app.user.as_deref()).map_err(|error| error.to_string())?;
-            let env = environment::of_release(app, release, None, user.as_ref()).map_err(|error| error.to_string())?;
+            let mut env =
+                environment::of_release(app, release, None, user.as_ref()).map_err(|error| error.to_string())?;
+            let (marker, value) = bench.instances.variable(bench.instances.helpers());
+            env.set(&marker, value);
             let cwd = bench.place.working_dir(app, release);
             Some(Spec { argv: command.argv(), cwd, env: env.pairs(), user, nice: 0, stdin: vec![] })
         }
