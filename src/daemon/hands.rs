@@ -1,9 +1,10 @@
 //! Carries out the actions of a turn. What happens at once (a process started) comes back as an event at once; all
 //! else is handed to a thread and reported through the post.
 //!
-//! `running` holds the processes, `listener` starts ours, `looks` looks at what runs and sends clients on, `replies`
+//! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours, `looks` looks at what runs and sends clients on, `replies`
 //! knows who waits for an answer.
 
+mod check;
 mod listener;
 mod looks;
 mod replies;
@@ -11,7 +12,7 @@ mod running;
 
 pub(super) use listener::listener_user;
 pub use replies::Replies;
-pub(super) use running::{NOTIFY, OUTPUT};
+pub(super) use running::{CHECK, NOTIFY, OUTPUT};
 
 use super::action::{Action, Job};
 use super::event::{Event, RequestId};
