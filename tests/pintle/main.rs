@@ -18,5 +18,6 @@ mod recovery;
 mod rooms;
 mod steps;
 mod supervise;
+mod systemd;
 mod trouble;
 mod verbs;

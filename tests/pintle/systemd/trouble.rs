@@ -1,0 +1,77 @@
+//! What is wrong with the host is no reason for the watchdog to end the daemon: it degrades, and goes on.
+
+use super::board::Board;
+use super::furniture;
+use crate::world::Request;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+const WATCHDOG: Duration = Duration::from_secs(2);
+const UNIT: &str = "[Service]\nWatchdogSec=2s\n";
+
+/// For more than two periods of the watchdog - a length of time by its nature - the same daemon is there and answers.
+#[track_caller]
+fn stays(board: &Board, daemon: i32, mut meanwhile: impl FnMut()) {
+    let until = Instant::now() + WATCHDOG * 5 / 2;
+    while Instant::now() < until {
+        meanwhile();
+        assert_eq!(board.daemon(), daemon, "{}", board.machine.journal());
+        assert!(board.status().is_some(), "it does not answer");
+    }
+    assert_eq!(board.machine.property("NRestarts"), "0");
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and systemd-container"]
+fn a_full_disk_is_no_hang() {
+    let board = Board::installed(&furniture::shop()).drop_in(UNIT);
+    board.machine.says("mkdir /var/lib/pintle && mount -t tmpfs -o size=160m,mode=0755 tmpfs /var/lib/pintle");
+    let board = board.started();
+    let (daemon, web) = (board.daemon(), board.pid());
+    board.machine.run("dd if=/dev/zero of=/var/lib/pintle/ballast bs=64k status=none");
+    assert_eq!(board.machine.says("df --output=avail /var/lib/pintle | tail -n 1").trim(), "0");
+    let visitors = board.visitors();
+    // Things to write down: a deployment that cannot be, an app that dies.
+    board.commit("v2", "", &[]);
+    let refused = board.pintle("deploy shop");
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    board.signal("KILL", web);
+    stays(&board, daemon, || visitors.some_more());
+    board.machine.says("rm /var/lib/pintle/ballast");
+    visitors.were_all_served();
+    board.machine.wait("the disk to be used again", || (board.pintle("deploy shop").code == Some(0)).then_some(()));
+    assert_eq!(board.get("/").unwrap().body, "v2");
+    assert_eq!(board.daemon(), daemon);
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and systemd-container"]
+fn a_flooded_listener_is_no_hang() {
+    let board = Board::installed(&furniture::shop()).drop_in(UNIT).started();
+    let (daemon, web) = (board.daemon(), board.pid());
+    let visitors = board.visitors();
+    let mut silent = Vec::new();
+    board.machine.inside(|| {
+        // Many who never say what they want, and more who say it again and again.
+        for _ in 0..600 {
+            silent.extend(TcpStream::connect(("127.0.0.1", furniture::HOOK)));
+        }
+    });
+    let request = Request::post("/webhook").signed("not the secret").body("{}");
+    stays(&board, daemon, || {
+        board.machine.inside(|| {
+            for _ in 0..50 {
+                let _ = request.send_and_leave(furniture::HOOK);
+            }
+        });
+    });
+    drop(silent);
+    visitors.were_all_served();
+    assert_eq!(board.pid(), web);
+    // The listener lives, and the daemon takes orders.
+    board.machine.wait("the listener's answer", || {
+        let reply = board.machine.inside(|| Request::get("/health").send(furniture::HOOK)).ok()?;
+        (reply.status == 200).then_some(())
+    });
+    board.deploy("v2");
+}
