@@ -21,3 +21,4 @@ mod supervise;
 mod systemd;
 mod trouble;
 mod verbs;
+mod virtual_machine;

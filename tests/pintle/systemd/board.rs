@@ -20,7 +20,8 @@ impl Board {
     #[track_caller]
     pub fn installed(app: &App) -> Board {
         let machine = Machine::boot();
-        let repo = furniture::install(&machine.path("/"), &machine.srv(), app);
+        furniture::install(&machine.path("/"));
+        let repo = furniture::add(&machine.path("/"), &machine.srv(), app);
         let board = Board { machine, repo };
         board.machine.systemctl("daemon-reload");
         board
@@ -58,10 +59,7 @@ impl Board {
 
     /// Commits a version of the shop that misbehaves as `conf` says.
     pub fn commit(&self, version: &str, conf: &str, more: &[(&str, &str)]) {
-        let conf = format!("version = {version}\n{conf}\n");
-        let mut files = vec![("app.conf", conf.as_str()), ("data/README", "kept")];
-        files.extend(more);
-        self.repo.commit(&files);
+        furniture::commit(&self.repo, version, conf, more);
     }
 
     /// Commits `version` and deploys it by the command line; it must go live.

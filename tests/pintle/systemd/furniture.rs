@@ -23,13 +23,18 @@ const HOST: &str = "[listen]\naddress = \"127.0.0.1:9000\"\nrate_limit = \"1000/
 
 /// The shop: the sample application on a socket of the daemon, run by a user of its own.
 pub fn shop() -> App {
-    App::bare("shop")
+    serving("shop", SHOP)
+}
+
+/// The sample application under another name, on `port`.
+pub fn serving(name: &str, port: u16) -> App {
+    App::bare(name)
         .set("app", "user", &format!("{KEEPER:?}"))
         .set("app", "allow_root", "false")
         .set("service.web", "run", "[\"/usr/bin/pintle\", \"demo-app\"]")
-        .set("service.web", "listen", &format!("[\"127.0.0.1:{SHOP}\"]"))
+        .set("service.web", "listen", &format!("[\"127.0.0.1:{port}\"]"))
         .set("service.web", "stop_timeout", "\"5s\"")
-        .set("health", "http", &format!("\"http://127.0.0.1:{SHOP}/health\""))
+        .set("health", "http", &format!("\"http://127.0.0.1:{port}/health\""))
         .set("health", "every", "\"500ms\"")
         .set("health", "timeout", "\"5s\"")
 }
@@ -40,23 +45,33 @@ pub fn with_script(app: App, service: &str, script: &str) -> App {
     app.set(&table, "run", &format!("[\"/bin/sh\", {script:?}]")).set(&table, "stop_timeout", "\"3s\"")
 }
 
-/// Installs binary, unit, users and a configuration of `app` below `root`, and a repository for it in `srv`.
-pub fn install(root: &Path, srv: &Path, app: &App) -> Repo {
+/// Installs binary, unit, users and a configuration without an app below `root`.
+pub fn install(root: &Path) {
     append(&root.join("etc/passwd"), USERS);
     append(&root.join("etc/group"), GROUPS);
-    let home = root.join("home/keeper");
-    fs::create_dir_all(&home).unwrap();
-    std::os::unix::fs::chown(&home, Some(1500), Some(1500)).unwrap();
+    for dir in ["usr/bin", "etc/systemd/system", "etc/pintle/apps", "etc/pintle/secrets", "home/keeper"] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    std::os::unix::fs::chown(root.join("home/keeper"), Some(1500), Some(1500)).unwrap();
     install_binary(root);
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/pintle.service");
     fs::copy(unit, root.join("etc/systemd/system/pintle.service")).unwrap();
-    for dir in ["etc/pintle/apps", "etc/pintle/secrets"] {
-        fs::create_dir_all(root.join(dir)).unwrap();
-    }
     fs::write(root.join("etc/pintle/pintle.toml"), HOST).unwrap();
+}
+
+/// Adds an app: its secret and configuration below `root`, and a repository for it in `srv`.
+pub fn add(root: &Path, srv: &Path, app: &App) -> Repo {
     crate::world::write_secret(&root.join("etc/pintle/secrets").join(&app.name), crate::world::site::SECRET);
     configure(root, app);
     Repo::init(&srv.join(&app.name))
+}
+
+/// Commits a version of the sample application that misbehaves as `conf` says, with `more` files.
+pub fn commit(repo: &Repo, version: &str, conf: &str, more: &[(&str, &str)]) -> String {
+    let conf = format!("version = {version}\n{conf}\n");
+    let mut files = vec![("app.conf", conf.as_str()), ("data/README", "kept")];
+    files.extend(more);
+    repo.commit(&files)
 }
 
 /// Puts the binary under test in place as a package does: under another name, then renamed over the old one.
