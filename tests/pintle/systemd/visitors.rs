@@ -79,6 +79,16 @@ impl<'m> Visitors<'m> {
         assert!(tally.failed.is_empty(), "{} served, {} not: {some:?}", tally.served, tally.failed.len());
         tally
     }
+
+    /// Counts them after the shop itself was killed so many times: whom it was serving then it took with it, but nobody
+    /// was refused at the door.
+    #[track_caller]
+    pub fn were_not_refused(self, kills: usize) {
+        let tally = self.leave();
+        let refused = tally.failed.iter().filter(|why| why.contains("refused")).count();
+        let few = tally.failed.len() <= kills * DOORS;
+        assert!(refused == 0 && few, "{} served, {} not: {:?}", tally.served, tally.failed.len(), tally.failed);
+    }
 }
 
 impl Drop for Visitors<'_> {
