@@ -21,6 +21,8 @@ mod recovery;
 mod rooms;
 mod steps;
 mod supervise;
+mod systemd;
 mod trouble;
 mod verbs;
+mod virtual_machine;
 mod wild_children;
