@@ -250,6 +250,12 @@ impl Hands {
                 let message =
                     format!("problems of the configuration: {}; the old one stays:\n{}", all.len(), all.join("\n"));
                 log::error!("{message}");
+                let notice = format!(
+                    "the configuration in {} is broken (problems: {}; `pintle check-config` lists them); the old one stays",
+                    self.bench.config_dir.display(),
+                    all.len()
+                );
+                self.post().send(Event::StaysBroken { notice });
                 Answer::Error { exit: 78, message }
             }
         };
