@@ -19,6 +19,7 @@ mod power_cut;
 mod queue;
 mod readiness;
 mod recovery;
+mod reexec;
 mod rooms;
 mod steps;
 mod supervise;
