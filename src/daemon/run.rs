@@ -256,7 +256,7 @@ pub(super) fn look_at(bench: &Bench, app: &config::App, snapshot: &Snapshot) -> 
         whole
     });
     let shared = Arc::new(app.clone());
-    let definitions: Vec<Thawed> = current.iter().map(|release| work::thaw(bench, &shared, release)).collect();
+    let definitions: Vec<Thawed> = current.iter().map(|release| work::thaw_live(bench, &shared, release)).collect();
     discard_unfinished(&releases, app, snapshot, current.as_ref());
     let logs = highest_log(&dir.join("logs"));
     Found { current, definitions, highest: releases.highest().unwrap_or_default().max(logs), survivors: vec![] }

@@ -155,7 +155,7 @@ impl Survivors {
         if let Some(thawed) = known.iter().find(|thawed| thawed.release == record.release) {
             return thawed.clone();
         }
-        let thawed = work::thaw(bench, &Arc::new(app.clone()), &record.release);
+        let thawed = work::thaw_live(bench, &Arc::new(app.clone()), &record.release);
         known.push(thawed.clone());
         thawed
     }
