@@ -43,7 +43,7 @@ impl Hands {
     pub(super) fn look(&self, app: &App, instance: InstanceId, service: &Service, port: Option<u16>) -> Option<Event> {
         let running = self.running.get(&instance)?;
         let own = running.check.as_ref().map(|check| check.address().clone());
-        let may_be_deaf = running.since.elapsed() >= DEAF.min(app.deploy.startup / 2);
+        let (since, patience) = (running.since, DEAF.min(app.deploy.startup / 2));
         let by_port = port.map(|port| Address::Tcp(([127, 0, 0, 1], port).into()));
         let shared = service.listen.first().cloned();
         let alone = own.clone().or(by_port).or_else(|| shared.clone());
@@ -55,7 +55,9 @@ impl Hands {
         let fallback = Event::Looked { instance, result: Err("no thread could be started".into()) };
         self.on_a_thread("look", fallback, move || {
             let mut result = look_at(&probes, &address);
-            if let (Err(why), Some(shared), true, true) = (&result, shared, own.is_some(), may_be_deaf)
+            // Asked when that look is over: it may itself have taken long.
+            let may_be_deaf = own.is_some() && since.elapsed() >= patience;
+            if let (Err(why), Some(shared), true) = (&result, shared, may_be_deaf)
                 && look_at(&probes, &shared).is_ok()
             {
                 log::warn!(
