@@ -6,6 +6,8 @@
 
 mod world;
 
+mod adoption;
+mod adoption_mid_deploy;
 mod backups;
 mod changes;
 mod cli;
@@ -19,6 +21,8 @@ mod recovery;
 mod rooms;
 mod steps;
 mod supervise;
+mod systemd;
 mod trouble;
 mod verbs;
+mod virtual_machine;
 mod wild_children;
