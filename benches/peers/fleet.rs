@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use pintle::control::DeployStatus;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -83,14 +83,15 @@ impl Fleet {
         self.apps.front().map_or(Duration::ZERO, |app| now().saturating_sub(app.at))
     }
 
-    /// The processes that supervise: all of it but the apps.
+    /// The processes that supervise - all of it but the apps -, the root first.
     pub fn overhead(&self) -> Vec<u32> {
-        let root = match &self.root {
-            Root::Pintle(world) => world.daemon_pid(),
-            Root::Peer { child, .. } => child.id() as i32,
+        let (root, others) = match &self.root {
+            // One of Pintle's processes may have left the daemon.
+            Root::Pintle(world) => (world.daemon_pid(), processes::of(&world.places())),
+            Root::Peer { child, .. } => (child.id() as i32, vec![]),
         };
-        let below = processes::descendants(root).into_iter();
-        let others = below.filter(|pid| self.apps.iter().all(|app| app.pid != *pid));
+        let others: BTreeSet<i32> = processes::descendants(root).into_iter().chain(others).collect();
+        let others = others.into_iter().filter(|pid| *pid != root && self.apps.iter().all(|app| app.pid != *pid));
         [root].into_iter().chain(others).map(|pid| pid as u32).collect()
     }
 }
