@@ -1,85 +1,86 @@
-//! Ends what ended programs had started and let go of (a double fork), beside whoever asks: it reads all of /proc.
+//! Clears up behind instances that have ended: their control group, the processes that hid from their session, their
+//! private /tmp.
 //!
-//! However many programs end at once, one thread looks, and looks once for all that ended meanwhile. It lives only while
-//! there is something to look for. Line: who belongs to a program, and how it is ended, is `group`'s matter.
+//! A thread of its own, because reading all of `/proc` takes its time and the next start must not wait for it. What
+//! comes in while it works is done in one go: when hundreds of services end at once, `/proc` is read once. Line: what
+//! has ended, and by what it is known, comes from the caller.
 
-use crate::os::group;
+use crate::os::cgroup::Group;
+use crate::os::group::{self, Trail};
+use crate::os::private_tmp;
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
-/// Takes orders to sweep.
-#[derive(Debug, Clone, Default)]
-pub struct Sweeper(Arc<Mutex<Orders>>);
+/// What an instance that has ended may have left.
+#[derive(Debug)]
+pub struct Remains {
+    /// By what its processes are known.
+    pub trail: Trail,
+    /// Its control group. Where it had one no process can have hidden, and none is looked for.
+    pub group: Option<Group>,
+    /// Its private /tmp.
+    pub private_tmp: Option<PathBuf>,
+}
 
-#[derive(Debug, Default)]
-struct Orders {
-    markers: Vec<String>,
-    /// A thread is at it and will take what is added.
-    is_working: bool,
+/// The thread's handle. Dropped, it waits until everything is cleared.
+#[derive(Debug)]
+pub struct Sweeper {
+    inbox: Option<Sender<(Remains, BTreeSet<u32>)>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Sweeper {
-    /// Kills every process that was started with [`group::MARKER`] set to `marker`, soon. Fails where no thread can be had.
-    pub fn sweep(&self, marker: String) -> io::Result<()> {
-        let mut orders = self.orders();
-        orders.markers.push(marker);
-        if orders.is_working {
-            return Ok(());
-        }
-        let own = self.clone();
-        std::thread::Builder::new().name("sweep".into()).stack_size(128 << 10).spawn(move || own.work())?;
-        orders.is_working = true;
-        Ok(())
+    /// Starts the thread.
+    pub fn start() -> io::Result<Sweeper> {
+        let (inbox, remains) = channel();
+        let thread = std::thread::Builder::new().name("sweeper".into()).stack_size(256 << 10);
+        let thread = thread.spawn(move || work(&remains))?;
+        Ok(Sweeper { inbox: Some(inbox), thread: Some(thread) })
     }
 
-    fn work(&self) {
-        while let Some(markers) = self.next() {
-            group::sweep_marked(&markers);
-        }
-    }
-
-    /// All that is to be swept now; `None` when nothing is, and the thread may end.
-    fn next(&self) -> Option<Vec<String>> {
-        let mut orders = self.orders();
-        let markers = std::mem::take(&mut orders.markers);
-        orders.is_working = !markers.is_empty();
-        orders.is_working.then_some(markers)
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Orders> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Clears up behind an instance. `sessions` are those of all instances that run.
+    pub fn clear(&self, remains: Remains, sessions: BTreeSet<u32>) {
+        // The thread lives as long as the inbox.
+        let _ = self.inbox.as_ref().map(|inbox| inbox.send((remains, sessions)));
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::os::spawn::{self, Start};
-    use crate::os::{poll, reap};
-    use std::os::fd::AsFd;
-    use std::path::Path;
-    use std::time::{Duration, Instant};
-
-    #[test]
-    fn everybody_who_carries_one_of_many_markers_is_ended_and_nobody_else() {
-        let mark = |name: &str| format!("sweeper-{}-{name}", std::process::id());
-        let argv = ["/bin/sleep", "66"].map(String::from);
-        let null = std::fs::File::open("/dev/null").unwrap();
-        let sleeper = |name: &str| {
-            let env = [(group::MARKER.to_owned(), mark(name))];
-            spawn::start(&Start::new(&argv, Path::new("/"), &env, null.as_fd())).unwrap()
-        };
-        let spared = sleeper("spared");
-        let marked: Vec<_> = (0..20).map(|number| sleeper(&number.to_string())).collect();
-        let sweeper = Sweeper::default();
-        (0..20).for_each(|number| sweeper.sweep(mark(&number.to_string())).unwrap());
-        let soon = Instant::now() + Duration::from_secs(20);
-        for child in &marked {
-            assert!(poll::until(&mut [poll::readable(child.pidfd.as_fd())], Some(soon)).unwrap());
-            assert_eq!(reap::wait(child.pid).unwrap().to_string(), "killed by SIGKILL");
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.inbox = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
-        assert!(reap::try_wait(spared.pid).unwrap().is_none());
-        group::signal(spared.pid, libc::SIGKILL).unwrap();
-        reap::wait(spared.pid).unwrap();
+    }
+}
+
+fn work(inbox: &Receiver<(Remains, BTreeSet<u32>)>) {
+    while let Ok((first, mut sessions)) = inbox.recv() {
+        let mut batch = vec![first];
+        for (next, newer) in inbox.try_iter() {
+            batch.push(next);
+            // Only the newest is used: an older one may name a session that has ended and is somebody else's now.
+            sessions = newer;
+        }
+        clear(batch, &sessions);
+    }
+}
+
+fn clear(batch: Vec<Remains>, sessions: &BTreeSet<u32>) {
+    for group in batch.iter().filter_map(|remains| remains.group.as_ref()) {
+        if let Err(error) = group.kill().and_then(|()| group.remove()) {
+            log::warn!("{error}");
+        }
+    }
+    let ungrouped = batch.iter().filter(|remains| remains.group.is_none());
+    group::sweep(&ungrouped.map(|remains| remains.trail.clone()).collect::<Vec<_>>(), sessions);
+    // Last: nobody writes there any more.
+    for dir in batch.iter().filter_map(|remains| remains.private_tmp.as_ref()) {
+        if let Err(error) = private_tmp::remove(dir) {
+            log::warn!("{error}");
+        }
     }
 }
