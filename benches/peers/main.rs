@@ -258,12 +258,18 @@ impl Goals {
     }
 }
 
-/// A directory that goes when the benchmark ends.
+/// A directory that goes when the benchmark ends: in memory where there is such a place, as /run is, where supervisors
+/// keep what they note at each start.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> io::Result<Scratch> {
-        let dir = std::env::temp_dir().join(format!("pintle-peers-{}", std::process::id()));
+        let name = format!("pintle-peers-{}", std::process::id());
+        let dir = Path::new("/dev/shm").join(&name);
+        if fs::create_dir(&dir).is_ok() {
+            return Ok(Scratch(dir));
+        }
+        let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir)?;
         Ok(Scratch(dir.canonicalize()?))
     }
