@@ -19,4 +19,5 @@ mod rooms;
 mod steps;
 mod supervise;
 mod trouble;
+mod under_load;
 mod verbs;

@@ -1,0 +1,65 @@
+//! Nobody notices: the real gunicorn under load while versions change, instances and the daemon come and go.
+//!
+//! Each test is one way of handing over. What must hold: no request fails, neither of the crowd (`wrk`) nor of the
+//! visitors, and no process of the application ends because the daemon did. The figures are `benches/handover.rs`'s.
+
+use crate::world::gunicorn::{self, Worker};
+use crate::world::upheaval::{self, HEAD, Line, Notice, Upheaval};
+use crate::world::{App, World};
+use std::net::{Ipv4Addr, SocketAddr};
+
+const COURSES: [(Upheaval, u32); 4] =
+    [(Upheaval::Deploy, 10), (Upheaval::Restart, 10), (Upheaval::Kill, 5), (Upheaval::Reexec, 1)];
+
+#[test]
+#[ignore = "needs python3-venv and wrk"]
+fn socket_handover_of_sync_workers_fails_no_request() {
+    by_socket(gunicorn::shop(Worker::Sync), false);
+}
+
+#[test]
+#[ignore = "needs python3-venv and wrk"]
+fn socket_handover_of_kept_connections_fails_no_request() {
+    by_socket(gunicorn::shop(Worker::Threads), true);
+}
+
+#[test]
+#[ignore = "needs python3-venv and wrk"]
+fn socket_handover_of_two_instances_fails_no_request() {
+    by_socket(gunicorn::shop(Worker::Sync).set("service.web", "instances", "2"), false);
+}
+
+fn by_socket(app: App, keep_alive: bool) {
+    let mut world = World::with([app]).up();
+    gunicorn::furnish(world.shop());
+    let report = world.shop().deploy("v1", &[]);
+    assert_eq!(report.exit, Some(0), "{report:#?}\n{}", world.shop().log_of(&report));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, world.shop().port));
+    upheaval::answers(address);
+    nobody_notices(&mut world, address, keep_alive);
+}
+
+/// All courses; every figure is printed before the first one fails the test.
+#[track_caller]
+fn nobody_notices(world: &mut World, address: SocketAddr, keep_alive: bool) {
+    println!("\n{HEAD}");
+    let mut noticed = Vec::new();
+    for (what, times) in COURSES {
+        let notice = upheaval::course(world, address, keep_alive, what, times);
+        println!("{}\n{}", Line(&format!("{times} x {what:?}"), &notice), upheaval::kinds(&notice.seen.failures));
+        noticed.extend(complaints(what, times, &notice));
+    }
+    assert!(noticed.is_empty(), "{noticed:#?}\n{}", world.daemon_said());
+}
+
+fn complaints(what: Upheaval, times: u32, notice: &Notice) -> Vec<String> {
+    let replaced = if matches!(what, Upheaval::Deploy | Upheaval::Restart) { times } else { 0 };
+    let mut all = Vec::new();
+    if notice.failed() > 0 {
+        all.push(format!("{what:?}: {} requests failed: {:?}", notice.failed(), notice.crowd));
+    }
+    if notice.replaced != replaced {
+        all.push(format!("{what:?}: other processes served after {} of {times}", notice.replaced));
+    }
+    all
+}
