@@ -9,7 +9,7 @@ use std::process::Command;
 const PACKAGES: [&str; 2] = ["gunicorn==27.0.1", "supervisor==4.3.0"];
 
 /// The site: answers its version.
-pub const SITE: &str = r#"import os
+const SITE: &str = r#"import os
 
 here = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(here, "version")) as file:
@@ -19,6 +19,13 @@ with open(os.path.join(here, "version")) as file:
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(version)))])
     return [version]
+"#;
+
+/// Where it listens when it is given a port; sockets that it is given come first by themselves.
+const CONFIGURATION: &str = r#"import os
+
+if "PORT" in os.environ:
+    bind = "127.0.0.1:" + os.environ["PORT"]
 "#;
 
 /// How it works off requests.
@@ -48,6 +55,8 @@ pub fn shop(worker: Worker) -> App {
     let run = toml_list(&worker.argv());
     App::new("shop")
         .set("service.web", "run", &run)
+        // Where newer versions put a control socket: not into a home that others use too.
+        .set("service.web", "env", "{ XDG_RUNTIME_DIR = \".\" }")
         .set("service.web", "stop_timeout", "\"10s\"")
         .set("deploy", "startup", "\"20s\"")
         .set("deploy", "timeout", "\"120s\"")
@@ -62,7 +71,15 @@ pub fn toml_list(words: &[String]) -> String {
 
 /// Puts the site into the shop's repository.
 pub fn furnish(site: &Site) {
-    site.repo.commit(&[("site_of_the_shop.py", SITE), (".gitignore", "__pycache__/\n")]);
+    let files = [("site_of_the_shop.py", SITE), ("gunicorn.conf.py", CONFIGURATION), (".gitignore", "__pycache__/\n")];
+    site.repo.commit(&files);
+}
+
+/// Puts the site into a directory, for those who keep it without releases.
+pub fn write_site(dir: &Path, version: &str) {
+    for (name, text) in [("site_of_the_shop.py", SITE), ("gunicorn.conf.py", CONFIGURATION), ("version", version)] {
+        fs::write(dir.join(name), text).unwrap();
+    }
 }
 
 /// The virtual environment, made where it is not there yet.

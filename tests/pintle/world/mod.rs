@@ -9,6 +9,7 @@ pub mod chance;
 pub mod gate;
 pub mod gunicorn;
 pub mod http;
+pub mod nginx;
 pub mod payload;
 pub mod ports;
 pub mod processes;

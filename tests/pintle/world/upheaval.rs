@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Connections of the crowd.
 pub const CROWD: u32 = 8;
 /// Answers visitors have between two upheavals.
-const BETWEEN: u64 = 60;
+pub const BETWEEN: u64 = 60;
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,8 @@ pub fn under_load(
     scratch: &std::path::Path,
     something: impl FnOnce(&Visitors),
 ) -> (Figures, Seen) {
-    let visitors = Visitors::to(address, &[Manner::Anew, Manner::KeepAlive, Manner::Anew, Manner::KeepAlive]);
+    let second = if keep_alive { Manner::KeepAlive } else { Manner::Anew };
+    let visitors = Visitors::to(address, &[Manner::Anew, second, Manner::Anew, second]);
     let crowd = Crowd::on(&format!("http://{address}/"), CROWD, keep_alive, scratch);
     visitors.have_had(BETWEEN);
     something(&visitors);
