@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A running supervisord with gunicorn in its care.
@@ -23,7 +23,7 @@ impl Supervisord {
         let dir = std::env::temp_dir().join(format!("pt-sv-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::take()));
-        gunicorn::write_site(&dir, "v1");
+        write_site(&dir, "v1");
         let home = dir.display();
         let text = format!(
             "[unix_http_server]\nfile={home}/sv.sock\n\
@@ -49,7 +49,7 @@ impl Supervisord {
 
     /// New files, then what people run.
     pub fn deploy(&self, version: &str) {
-        gunicorn::write_site(&self.dir, version);
+        write_site(&self.dir, version);
         self.restart();
     }
 
@@ -64,6 +64,12 @@ impl Supervisord {
         command.arg("-c").arg(self.dir.join("supervisord.conf")).args(words);
         let outcome = world::finish(command, "supervisorctl");
         outcome.stdout + &outcome.stderr
+    }
+}
+
+fn write_site(dir: &Path, version: &str) {
+    for (name, text) in gunicorn::FILES.into_iter().chain([("version", version)]) {
+        fs::write(dir.join(name), text).unwrap();
     }
 }
 

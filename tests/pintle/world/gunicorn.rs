@@ -28,6 +28,9 @@ if "PORT" in os.environ:
     bind = "127.0.0.1:" + os.environ["PORT"]
 "#;
 
+/// The site's files; beside them stands `version`.
+pub const FILES: [(&str, &str); 2] = [("site_of_the_shop.py", SITE), ("gunicorn.conf.py", CONFIGURATION)];
+
 /// How it works off requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Worker {
@@ -71,15 +74,8 @@ pub fn toml_list(words: &[String]) -> String {
 
 /// Puts the site into the shop's repository.
 pub fn furnish(site: &Site) {
-    let files = [("site_of_the_shop.py", SITE), ("gunicorn.conf.py", CONFIGURATION), (".gitignore", "__pycache__/\n")];
-    site.repo.commit(&files);
-}
-
-/// Puts the site into a directory, for those who keep it without releases.
-pub fn write_site(dir: &Path, version: &str) {
-    for (name, text) in [("site_of_the_shop.py", SITE), ("gunicorn.conf.py", CONFIGURATION), ("version", version)] {
-        fs::write(dir.join(name), text).unwrap();
-    }
+    site.repo.commit(&FILES);
+    site.repo.commit(&[(".gitignore", "__pycache__/\n")]);
 }
 
 /// The virtual environment, made where it is not there yet.
