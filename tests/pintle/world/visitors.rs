@@ -104,12 +104,18 @@ impl Visitors {
     }
 
     /// Ends the visits after the requests that are under way; what was seen.
-    pub fn leave(self) -> Seen {
+    pub fn leave(mut self) -> Seen {
         self.shared.leaving.store(true, Ordering::Relaxed);
-        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
         let mut seen = std::mem::take(&mut *self.shared.seen.lock().unwrap());
         seen.answers = self.shared.answers.load(Ordering::Relaxed);
         seen
+    }
+}
+
+impl Drop for Visitors {
+    fn drop(&mut self) {
+        self.shared.leaving.store(true, Ordering::Relaxed);
     }
 }
 

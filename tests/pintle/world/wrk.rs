@@ -7,6 +7,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::io::Read;
 use std::ops::Add;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -65,12 +66,20 @@ impl Crowd {
 
     /// Ends it; its figures.
     #[track_caller]
-    pub fn leaves(self) -> Figures {
+    pub fn leaves(mut self) -> Figures {
         // wrk takes an interrupt for the end of its time, and reports.
         kill(Pid::from_raw(self.0.id() as i32), Signal::SIGINT).unwrap();
-        let output = self.0.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        Figures::parse(&said).unwrap_or_else(|| panic!("wrk ({}) said: {said}", output.status))
+        let mut said = String::new();
+        self.0.stdout.take().expect("it is piped").read_to_string(&mut said).unwrap();
+        Figures::parse(&said).unwrap_or_else(|| panic!("wrk said: {said}"))
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        // A failed test would leave it for an hour.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
