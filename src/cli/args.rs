@@ -51,11 +51,13 @@ Nothing is ever overwritten. A second app is added by a second `init`.")]
     Demo(demo::DemoArgs),
 
     /// Run the daemon in the foreground (systemd does this)
-    Run,
+    Run(RunArgs),
     /// Run the webhook listener (the daemon starts it by itself)
     Listen,
     /// Let the daemon read the configuration again
     Reload,
+    /// Let the daemon become the pintle that is installed now; the applications do not notice
+    Reexec,
 
     /// Deploy the newest commit of the branch, and watch
     #[command(after_help = "Examples:
@@ -139,7 +141,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Deploy", &["deploy", "rollback", "approve", "cancel", "forgive"]),
     ("Look", &["status", "logs", "history", "show", "report", "releases"]),
     ("Operate", &["start", "stop", "restart", "exec", "backup"]),
-    ("Serve", &["run", "listen", "reload"]),
+    ("Serve", &["run", "listen", "reload", "reexec"]),
     ("Shell", &["completions"]),
 ];
 
@@ -312,6 +314,14 @@ pub struct LogsArgs {
     /// How many lines of the past [default: 100; of a deployment: all]
     #[arg(short = 'n', long, value_name = "K")]
     pub lines: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct RunArgs {
+    /// Only look whether this program could run with this configuration and database
+    #[arg(long, hide = true)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

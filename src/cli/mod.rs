@@ -25,6 +25,7 @@ mod offline;
 mod orders;
 mod place;
 mod plan;
+mod reexec;
 mod report;
 mod serve;
 mod status;
@@ -53,6 +54,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the command line of this process.
 pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    // Before anything is read or set up: it stays as small as the kernel can make a process.
+    if argv.get(1).is_some_and(|verb| verb == "keep") {
+        return ExitCode::from(crate::os::fdstore::keeper::run());
+    }
     let (terminal, printed) = (io::stdin().is_terminal(), io::stdout().is_terminal());
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let world = World {
@@ -90,9 +96,10 @@ fn dispatch(verb: &Verb, cx: &mut Context<'_>) -> Result<u8, Failure> {
         Verb::Init(args) => init::run(args, cx),
         Verb::CheckConfig => check_config::run(cx),
         Verb::Config(verb) => config_show::run(verb, cx),
-        Verb::Run => serve::run(cx),
+        Verb::Run(args) => serve::run(args, cx),
         Verb::Listen => serve::listen(cx),
         Verb::Reload => orders::reload(cx),
+        Verb::Reexec => reexec::run(cx),
         Verb::Deploy(args) => deploy::deploy(args, cx),
         Verb::Rollback(args) => deploy::rollback(args, cx),
         Verb::Approve(args) => orders::approve(args, cx),

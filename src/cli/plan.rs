@@ -120,6 +120,7 @@ fn switch(app: &App) -> String {
     let services: Vec<String> = in_order(app)
         .map(|service| match service.handover {
             Handover::Socket => format!("{} (socket handed over)", service.name),
+            Handover::Port if service.nginx.is_none() => format!("{} (new port, nobody is told)", service.name),
             Handover::Port => format!("{} (new port, nginx switched)", service.name),
             Handover::Restart => format!("{} (stopped, then started)", service.name),
         })

@@ -1,17 +1,23 @@
 //! `run` and `listen`: the two processes, their log lines on stderr where the journal stamps them.
 
+use super::args::RunArgs;
 use super::context::Context;
 use super::failure::Failure;
 use crate::daemon;
 use log::LevelFilter;
 
 /// `pintle run`.
-pub fn run(cx: &mut Context<'_>) -> Result<u8, Failure> {
+pub fn run(args: &RunArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
     log_to_stderr(cx);
-    match daemon::run::run(&cx.config_dir) {
-        Ok(()) => Ok(0),
-        Err(daemon::run::Failure { exit, message }) => Err(Failure::new(exit, message)),
+    let ran = match args.check {
+        true => daemon::run::check(&cx.config_dir),
+        false => daemon::run::run(&cx.config_dir),
+    };
+    ran.map_err(|daemon::run::Failure { exit, message }| Failure::new(exit, message))?;
+    if args.check {
+        cx.say(concat!(env!("CARGO_PKG_VERSION"), "\n"))?;
     }
+    Ok(0)
 }
 
 /// `pintle listen`.

@@ -92,7 +92,8 @@ fn app_text(app: &AppView, style: &Style) -> String {
 }
 
 fn services(services: &[ServiceView], style: &Style) -> String {
-    let mut table = Table::new(2, &["SERVICE", "STATE", ">PID", ">UPTIME", ">RESTARTS", ">MEMORY", "LAST EXIT"]);
+    let mut table =
+        Table::new(2, &["SERVICE", "STATE", ">PID", ">UPTIME", ">RESTARTS", ">MEMORY", ">CPU", "LAST EXIT"]);
     for service in services {
         let name = |row: usize| if row == 0 { service.service.as_str() } else { "" };
         for (row, instance) in service.instances.iter().enumerate() {
@@ -100,7 +101,7 @@ fn services(services: &[ServiceView], style: &Style) -> String {
         }
         if service.instances.is_empty() {
             let mut cells = vec![name(0).into(), Cell::toned(service.state, service.state.tone())];
-            cells.extend((0..5).map(|_| Cell::or_dash(None::<u8>)));
+            cells.extend((0..6).map(|_| Cell::or_dash(None::<u8>)));
             table.row(cells);
         }
     }
@@ -114,9 +115,21 @@ fn instance_row(name: &str, instance: &InstanceView) -> Vec<Cell> {
         Cell::or_dash(instance.pid),
         Cell::or_dash(instance.uptime_seconds.map(seconds)),
         instance.restarts.into(),
-        Cell::or_dash(instance.memory_bytes.map(Bytes)),
+        Cell::or_dash(memory(instance)),
+        Cell::or_dash(instance.cpu_seconds.map(cpu_time)),
         Cell::or_dash(instance.last_exit.as_deref()),
     ]
+}
+
+/// With the limit the kernel enforces, where there is one.
+fn memory(instance: &InstanceView) -> Option<String> {
+    let used = Bytes(instance.memory_bytes?);
+    Some(instance.memory_max_bytes.map_or_else(|| used.to_string(), |max| format!("{used}/{}", Bytes(max))))
+}
+
+/// Tenths below a minute: `3.2s`; then as all durations.
+fn cpu_time(spent: f64) -> String {
+    if spent < 60.0 { format!("{spent:.1}s") } else { seconds(spent as u64) }
 }
 
 fn probe_text(probe: &ProbeView, app: AppState, style: &Style) -> String {

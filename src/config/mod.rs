@@ -89,6 +89,15 @@ impl fmt::Display for Address {
     }
 }
 
+impl std::str::FromStr for Address {
+    type Err = String;
+
+    /// As configuration and [`Display`](fmt::Display) write it.
+    fn from_str(text: &str) -> Result<Address, String> {
+        units::address(text).map_err(|misread| format!("{} {}", misread.wrong, misread.advice))
+    }
+}
+
 /// `[listen]`: the webhook listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
@@ -342,6 +351,19 @@ pub enum Handover {
     Restart,
 }
 
+/// `[service.NAME] nginx`: the upstream that leads to a service's ports, and how nginx is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nginx {
+    /// The file that is written, relative to `STATE/apps/APP/nginx/`.
+    pub file: PathBuf,
+    /// The upstream's name: letters, digits, '_', '.' and '-'.
+    pub upstream: String,
+    /// Says whether nginx would accept its configuration.
+    pub test: Command,
+    /// Makes nginx read it.
+    pub reload: Command,
+}
+
 /// When an ended instance is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -375,6 +397,8 @@ pub struct Service {
     pub listen: Vec<Address>,
     /// How releases follow each other.
     pub handover: Handover,
+    /// Who is told the ports of `handover = "port"`; `None`: nobody.
+    pub nginx: Option<Nginx>,
     /// Whether a candidate of it is started in the rehearsal.
     pub rehearse: bool,
     /// How many processes.
@@ -395,6 +419,8 @@ pub struct Service {
     pub user: Option<String>,
     /// PR_SET_NO_NEW_PRIVS.
     pub no_new_privs: bool,
+    /// A /tmp and /var/tmp of each instance's own.
+    pub private_tmp: bool,
     /// Its environment beside what Pintle sets.
     pub env: BTreeMap<String, String>,
     /// Files of `KEY=value` in the working directory, read at each start; must exist.

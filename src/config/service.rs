@@ -3,10 +3,11 @@
 use super::host::user;
 use super::probe::known_service;
 use super::read::Section;
-use super::units;
-use super::{Address, Command, Handover, Ready, Restart, Service};
+use super::units::{self, Misread};
+use super::{Address, Command, Handover, Nginx, Ready, Restart, Service};
 use crate::base::{Bytes, ServiceName};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The ways of handing over by the names they are configured with.
@@ -38,6 +39,7 @@ pub(super) fn read(tables: &[(&str, Section<'_>)], app_user: Option<&str>) -> BT
         }
     }
     refuse_cycles(tables, &services);
+    refuse_shared_upstreams(tables, &services);
     services
 }
 
@@ -47,6 +49,7 @@ fn read_service(section: &Section<'_>, name: ServiceName, names: &[&str], app_us
     let service = Service {
         run: read_run(section, &listen),
         rehearse: section.boolean("rehearse").unwrap_or(!listen.is_empty() || handover == Handover::Port),
+        nginx: read_nginx(section, handover),
         handover,
         listen,
         instances: section.count("instances", 1, 64).unwrap_or(1),
@@ -58,6 +61,7 @@ fn read_service(section: &Section<'_>, name: ServiceName, names: &[&str], app_us
         ready: section.word("ready", &READINESS).unwrap_or(Ready::Exec),
         user: user(section, "user").or_else(|| app_user.map(str::to_owned)),
         no_new_privs: section.boolean("no_new_privs").unwrap_or(true),
+        private_tmp: section.boolean("private_tmp").unwrap_or(false),
         env: section.env("env"),
         env_file: section.list("env_file", units::inner_path).unwrap_or_default(),
         memory_max: section.size("memory_max"),
@@ -97,27 +101,78 @@ fn read_handover(section: &Section<'_>, listen: &[Address]) -> Handover {
         let advice = r#"write listen = ["127.0.0.1:5000"], or handover = "restart""#;
         section.problem("handover", "\"socket\" needs a socket to hand over", advice);
     }
-    if let Some(nginx) = section.table("nginx") {
-        nginx.parsed("file", units::inner_path);
-        nginx.line("upstream");
-        nginx.command("reload");
-        for key in ["file", "upstream", "reload"] {
-            nginx.missing(key, r#"write { file = "upstream.conf", upstream = "web", reload = "nginx -s reload" }"#);
-        }
-        if handover != Handover::Port {
-            section.problem("nginx", "is for handover = \"port\"", "add handover = \"port\", or leave it out");
-        }
-    }
     handover
 }
 
-fn say_what_is_to_come(section: &Section<'_>, service: &Service) {
-    if service.handover == Handover::Port {
-        section.not_active("handover", "handover by port; until then the service is stopped and started");
+/// Who is told where a service answers. What is missing or wrong is on the sheet, and nothing is made of it.
+fn read_nginx(section: &Section<'_>, handover: Handover) -> Option<Nginx> {
+    let Some(table) = section.table("nginx") else {
+        if handover == Handover::Port {
+            let text = "nothing tells clients the new port: add nginx = { file = \"upstream.conf\", upstream = \"web\", \
+                        reload = \"nginx -s reload\" }";
+            section.notice("handover", text);
+        }
+        return None;
+    };
+    for key in ["file", "upstream", "reload"] {
+        table.missing(key, r#"write { file = "upstream.conf", upstream = "web", reload = "nginx -s reload" }"#);
     }
-    section.not_active("nginx", "switching nginx");
+    if handover != Handover::Port {
+        section.problem("nginx", "is for handover = \"port\"", "add handover = \"port\", or leave it out");
+    }
+    let test = if table.has("test") { table.command("test") } else { Some(nginx_test()) };
+    let (file, upstream) = (table.parsed("file", upstream_file), table.parsed("upstream", upstream));
+    Some(Nginx { reload: table.command("reload")?, file: file?, upstream: upstream?, test: test? })
+}
+
+fn nginx_test() -> Command {
+    Command::Argv(["nginx", "-t"].map(str::to_owned).into())
+}
+
+/// A path within the application's directory for nginx. `*.conf` does not find what begins with a dot.
+fn upstream_file(text: &str) -> Result<PathBuf, Misread> {
+    let advice =
+        r#"write a file's name, as in "upstream.conf"; it is kept in the state directory under apps/APP/nginx"#;
+    let file = units::inner_path(text).map_err(|misread| Misread::new(misread.wrong, advice))?;
+    match file.iter().any(|part| part.as_encoded_bytes().starts_with(b".")) {
+        false => Ok(file),
+        true => Err(Misread::new("begins with a dot, and nginx's `include *.conf` leaves that out", advice)),
+    }
+}
+
+/// A name that stands in nginx's configuration as it is.
+fn upstream(text: &str) -> Result<String, Misread> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err(Misread::new(
+            "is not an upstream's name",
+            "write letters, digits, '_', '.' and '-', as in proxy_pass http://NAME",
+        )),
+    }
+}
+
+/// Two services that write the same file, or the same upstream, would take each other's place.
+fn refuse_shared_upstreams(tables: &[(&str, Section<'_>)], services: &BTreeMap<ServiceName, Service>) {
+    let mut known: Vec<(&ServiceName, &Nginx)> = Vec::new();
+    for (name, nginx) in services.values().filter_map(|service| Some((&service.name, service.nginx.as_ref()?))) {
+        let section = tables.iter().find(|(table, _)| *table == name.as_str()).map(|(_, section)| section);
+        if let (Some((other, _)), Some(section)) = (known.iter().find(|(_, other)| other.file == nginx.file), section) {
+            let wrong = format!("{} is written by service {other} too", nginx.file.display());
+            section.problem("nginx.file", wrong, "give each service its own file");
+        }
+        if let (Some((other, _)), Some(section)) =
+            (known.iter().find(|(_, other)| other.upstream == nginx.upstream), section)
+        {
+            let wrong = format!("{} is the upstream of service {other} too", nginx.upstream);
+            section.problem("nginx.upstream", wrong, "give each service its own upstream");
+        }
+        known.push((name, nginx));
+    }
+}
+
+fn say_what_is_to_come(section: &Section<'_>, service: &Service) {
     section.not_active("watchdog", "watchdogs of services");
-    section.not_active("memory_max", "memory limits");
     if service.ready != Ready::Exec {
         section
             .not_active("ready", "readiness by notification or probe; until then a service counts as up once it runs");

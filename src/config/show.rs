@@ -3,7 +3,7 @@
 //! Where a text came from `${NAME}`, the reference is shown: what it stands for may be a secret.
 
 use super::units::{write_duration, write_signal, write_size};
-use super::{App, Command, Probe, ProbeTarget, Service, Step, Trigger};
+use super::{App, Command, Nginx, Probe, ProbeTarget, Service, Step, Trigger};
 use super::{app, probe, service, step, trigger, write};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -124,6 +124,7 @@ fn shown_service(service: &Service) -> Table {
         ("stop_timeout", text(write_duration(service.stop_timeout))),
         ("ready", text(word(&service::READINESS, service.ready))),
         ("no_new_privs", Value::Boolean(service.no_new_privs)),
+        ("private_tmp", Value::Boolean(service.private_tmp)),
         ("env", env(&service.env)),
         ("env_file", paths(&service.env_file)),
         ("log_max", text(write_size(service.log_max))),
@@ -132,10 +133,20 @@ fn shown_service(service: &Service) -> Table {
     if service.listen.is_empty() {
         shown.remove("listen");
     }
+    shown.extend(service.nginx.iter().map(|nginx| ("nginx".to_owned(), Value::Table(shown_nginx(nginx)))));
     shown.extend(service.user.iter().map(|user| ("user".to_owned(), text(user))));
     shown.extend(service.watchdog.map(|span| ("watchdog".to_owned(), text(write_duration(span)))));
     shown.extend(service.memory_max.map(|size| ("memory_max".to_owned(), text(write_size(size)))));
     shown
+}
+
+fn shown_nginx(nginx: &Nginx) -> Table {
+    table([
+        ("file", text(nginx.file.display())),
+        ("upstream", text(&nginx.upstream)),
+        ("test", command(&nginx.test)),
+        ("reload", command(&nginx.reload)),
+    ])
 }
 
 fn shown_probe(probe: &Probe) -> Table {

@@ -167,8 +167,10 @@ secret = { file = "secrets/@NAME@" }
 # Pintle opens these sockets and hands them over (LISTEN_FDS): no request is refused while releases change.
 # A program that cannot take them: leave it out, and use the environment variable PORT.
 #listen = ["127.0.0.1:5000"]
-# "socket" with listen, else "restart" (stop, then start).
+# "socket" with listen, else "restart" (stop, then start). "port": each release gets a PORT of its own, and nginx is
+# told: this upstream is written to a file under STATE/apps/@NAME@/nginx, tested, and read by nginx.
 #handover = "socket"
+# nginx = { file = "web.conf", upstream = "@NAME@", test = ["nginx", "-t"], reload = "nginx -s reload" }
 # Whether a new release of it is rehearsed; not for a worker that takes jobs.
 #rehearse = true
 #instances = 1
@@ -184,9 +186,12 @@ secret = { file = "secrets/@NAME@" }
 # Up when started ("exec"), when it says READY=1 ("notify"), or when its health check passes ("probe").
 #ready = "exec"
 #no_new_privs = true
+# A /tmp and /var/tmp of its own (needs root); not where it shares a socket in /tmp with another program.
+#private_tmp = false
 #env = { LOG_LEVEL = "info" }
 # Files of KEY=value among the fetched or shared files; they must exist.
 #env_file = [".env"]
+# Above it the kernel kills; `pintle status` says where the kernel does not enforce it.
 #memory_max = "256MiB"
 # Its log file is set aside at this size, and so many old ones are kept.
 #log_max = "10MiB"

@@ -29,7 +29,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// Tables that stand on one line wherever they are.
-const INLINE: [&str; 1] = ["env"];
+const INLINE: [&str; 2] = ["env", "nginx"];
 
 fn write_table(text: &mut String, path: &str, table: &Table) {
     let (below, here): (Vec<_>, Vec<_>) = table.iter().partition(|(key, value)| has_header(key, value));

@@ -85,6 +85,13 @@ impl Client {
         }
     }
 
+    /// Returns when the daemon closes the connection, or at `deadline`.
+    pub fn wait_for_end(&mut self, deadline: std::time::Instant) {
+        let left = deadline.saturating_duration_since(std::time::Instant::now()).max(Duration::from_millis(1));
+        let timed = self.stream.get_ref().set_read_timeout(Some(left));
+        while timed.is_ok() && matches!(wire::line(&mut self.stream), Ok(Some(_))) {}
+    }
+
     /// After [`Answer::Stream`] to `Logs`: raw lines, without their newline, until the stream ends or `each` breaks.
     pub fn lines(&mut self, each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), AskError> {
         self.stream.get_ref().set_read_timeout(None).map_err(AskError::Unreachable)?;

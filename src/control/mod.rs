@@ -24,6 +24,8 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// Is the loop turning? Answered by the loop itself.
     Ping,
+    /// Become the program that lies where the daemon was started from.
+    Reexec,
     Status {
         app: Option<AppName>,
     },
@@ -175,6 +177,12 @@ pub enum Answer {
     /// The commit asked for is live already; nothing was started.
     AlreadyLive {
         release: ReleaseName,
+    },
+    /// The program that takes over looked at everything and can.
+    TakesOver {
+        version: String,
+        /// When this deployment is over; `None`: now. The connection ends then.
+        after: Option<DeployId>,
     },
     Delivered {
         verdicts: Vec<Verdict>,

@@ -165,8 +165,17 @@ pub struct InstanceView {
     pub state: RunState,
     pub uptime_seconds: Option<u64>,
     pub restarts: u64,
-    /// Proportional or resident set of the leader's process; `None` where it cannot be read.
+    /// What all its processes hold together (`os::usage` says how that is counted); `None` where it cannot be read.
     pub memory_bytes: Option<u64>,
+    /// What it says of itself (`STATUS=` of sd_notify).
+    #[serde(default)]
+    pub says: Option<String>,
+    /// The limit of that which the kernel enforces; `None` where there is none.
+    #[serde(default)]
+    pub memory_max_bytes: Option<u64>,
+    /// What its processes have computed since it was started.
+    #[serde(default)]
+    pub cpu_seconds: Option<f64>,
     /// How it last ended, in words.
     pub last_exit: Option<String>,
     pub release: ReleaseName,

@@ -1,12 +1,13 @@
 //! What the hands are to do. Actions of one turn are carried out in order.
 
 use super::event::{RequestId, Token};
-use crate::base::{AppName, BackupId, CommitId, DeployId, InstanceId, ReleaseName};
-use crate::config::{App, Probe, Service};
+use crate::base::{AppName, BackupId, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
+use crate::config::{Address, App, Probe, Service};
 use crate::control::{Answer, DeployAsked, Phase};
 use crate::deploy::plan::Kind;
 use crate::deploy::{End, Work};
 use crate::store::Entry;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A piece of work, with all a worker needs to know.
@@ -56,6 +57,31 @@ pub enum Action {
         service: Arc<Service>,
         release: ReleaseName,
         commit: Option<CommitId>,
+        /// Which start of the service it belongs to, its place among that start's instances, and how often it ended
+        /// by itself.
+        round: u64,
+        index: u32,
+        restarts: u64,
+    },
+    /// Look whether a starting instance is ready; answered by `Looked`.
+    Look {
+        app: Arc<App>,
+        instance: InstanceId,
+        service: Arc<Service>,
+        release: ReleaseName,
+        port: Option<u16>,
+    },
+    /// An instance showed that it is ready: a daemon that comes after us is to know.
+    BecameReady {
+        instance: InstanceId,
+    },
+    /// Send clients to these ports, then wait until the old ones are quiet; answered by `Routed`.
+    Route {
+        app: Arc<App>,
+        service: Arc<Service>,
+        release: ReleaseName,
+        ports: Vec<u16>,
+        old: Vec<u16>,
     },
     /// Answered as `Spawn`.
     SpawnListener {
@@ -64,6 +90,21 @@ pub enum Action {
     Terminate {
         instance: InstanceId,
         signal: i32,
+    },
+    /// A place for an instance is given up, and its port with it.
+    Vacated {
+        app: AppName,
+        service: ServiceName,
+        round: u64,
+        index: u32,
+    },
+    /// The sockets that services may need from now on; others are closed.
+    KeepSockets {
+        addresses: BTreeSet<Address>,
+    },
+    /// It hangs: SIGABRT to its process alone.
+    Abort {
+        instance: InstanceId,
     },
     Kill {
         instance: InstanceId,
@@ -117,6 +158,10 @@ pub enum Action {
     Reload {
         from: RequestId,
     },
+    /// Have the program we were started from look whether it can take over; answered by `SuccessorChecked`.
+    CheckSuccessor,
+    /// Become that program, now.
+    Reexec,
     /// All is down: leave the loop.
     Exit,
 }

@@ -14,8 +14,8 @@ use crate::deploy::plan::Kind;
 use crate::deploy::recover::{self, Interrupted, Recovery};
 use crate::deploy::{Deployment, End, Plan};
 use crate::store::{self, AppSnapshot, Entry, Snapshot};
-use crate::supervise::Instance;
 use crate::supervise::instance::Policy;
+use crate::supervise::{Instance, Survivor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Found {
     pub definitions: Vec<Thawed>,
     /// The highest release number on disk.
     pub highest: DeployId,
+    /// What an earlier daemon left running of it, with the pids.
+    pub survivors: Vec<(u32, Survivor)>,
 }
 
 impl World {
@@ -44,15 +46,24 @@ impl World {
         let on_disk = found.values().map(|found| found.highest).max().unwrap_or_default();
         world.next_number = snapshot.highest.max(on_disk).next();
         if let Some(listen) = &config.host.listen {
-            let policy =
-                Policy { restart: Restart::Always, ready: Ready::Exec, stop_timeout: Duration::from_secs(5), seed: 0 };
+            let policy = Policy {
+                restart: Restart::Always,
+                ready: Ready::Exec,
+                startup: Duration::ZERO,
+                watchdog: None,
+                stop_timeout: Duration::from_secs(5),
+                seed: 0,
+            };
             let machine = Instance::new(policy);
             world.listener = Some(Listener { address: listen.address.to_string(), machine, process: None });
         }
         for (name, app) in &config.apps {
             let mut app = AppWorld::new(Arc::new(app.clone()));
-            app.remember(snapshot.apps.get(name), found.remove(name).unwrap_or_default());
+            let mut found = found.remove(name).unwrap_or_default();
+            let survivors = std::mem::take(&mut found.survivors);
+            app.remember(snapshot.apps.get(name), found);
             world.apps.insert(name.clone(), app);
+            world.adopt(now, name, survivors);
         }
         let mut actions = vec![];
         let mut going_back = vec![];
@@ -70,8 +81,21 @@ impl World {
             world.supersede_older(now, name, &mut actions);
             world.start_next(now, name, &mut actions);
         }
+        world.keep_sockets(&mut actions);
         world.history = snapshot.apps.into_iter().filter(|(name, _)| !config.apps.contains_key(name)).collect();
         (world, actions)
+    }
+
+    /// Takes in the processes of an app that an earlier daemon started. They go on as they are until it is known what
+    /// should run.
+    fn adopt(&mut self, now: Moment, name: &AppName, survivors: Vec<(u32, Survivor)>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        for (pid, survivor) in survivors {
+            self.instances_made = self.instances_made.max(survivor.instance.0);
+            self.pids.insert(survivor.instance, pid);
+            let startup = app.definition_of(&survivor.release).deploy.startup;
+            app.services.adopt(now.mono, startup, survivor);
+        }
     }
 
     /// An app is configured that was not before, or not for a while: what is live of it runs again.
@@ -99,7 +123,7 @@ impl World {
 
     pub(super) fn run_what_is_live(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let Some(app) = self.apps.get(name) else { return };
-        let Some(live) = app.live.clone() else { return };
+        let Some(live) = app.live.clone() else { return self.run_nothing(now, name, actions) };
         let startup = app.config.deploy.startup;
         self.run_release(now, name, &live.release, actions);
         self.watch_eagerly(now, name, startup);

@@ -4,6 +4,7 @@
 //! holds up nobody. The listener's door is narrow: it opens for its user only and carries four requests.
 
 use super::event::{Event, Known, RequestId};
+use super::figures;
 use super::hands::Replies;
 use super::hub::{Following, log_path};
 use super::work::{self, Bench};
@@ -18,17 +19,17 @@ use crate::control::{
 use crate::os::cancel::Cancel;
 use crate::os::files::because;
 use crate::os::releases::Releases;
-use crate::os::{backup, host, memory, tail};
+use crate::os::{backup, tail};
 use crate::store::Diary;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, RwLock};
@@ -64,13 +65,26 @@ pub enum Door {
     Listener,
 }
 
-/// Opens a socket file at `path` with these permissions and serves it on threads.
-pub fn open(path: &Path, mode: u32, owner: Option<(u32, u32)>, door: Door, desk: Desk) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(because("replace", path, &error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(|error| because("listen on", path, &error))?;
+/// Where a door is, and who may come in.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct DoorPlan {
+    pub path: PathBuf,
+    pub mode: u32,
+    /// User and group.
+    pub owner: Option<(u32, u32)>,
+    pub door: Door,
+}
+
+/// Opens a socket file and serves it on threads - the one that the program before us served (`before`), where there is
+/// one: whoever connected meanwhile waits in it. Gives a copy of it for a program after us.
+pub fn open(plan: DoorPlan, before: Option<OwnedFd>, desk: Desk) -> io::Result<OwnedFd> {
+    let DoorPlan { path, mode, owner, door } = plan;
+    let path = path.as_path();
+    let listener = match before {
+        Some(socket) if path.exists() => UnixListener::from(socket),
+        _ => bind(path)?,
+    };
     if let Some((uid, gid)) = owner {
         std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(|error| because("give away", path, &error))?;
     }
@@ -78,7 +92,17 @@ pub fn open(path: &Path, mode: u32, owner: Option<(u32, u32)>, door: Door, desk:
     fs::set_permissions(path, permissions).map_err(|error| because("set the mode of", path, &error))?;
     let name = if door == Door::Control { "control" } else { "listener-door" };
     let thread = std::thread::Builder::new().name(name.into()).stack_size(128 << 10);
-    thread.spawn(move || serve(&listener, door, &desk)).map(drop)
+    let copy = listener.as_fd().try_clone_to_owned()?;
+    thread.spawn(move || serve(&listener, door, &desk))?;
+    Ok(copy)
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(because("replace", path, &error)),
+        _ => {}
+    }
+    UnixListener::bind(path).map_err(|error| because("listen on", path, &error))
 }
 
 fn serve(listener: &UnixListener, door: Door, desk: &Desk) {
@@ -248,19 +272,7 @@ impl Desk {
     /// What only the kernel knows.
     fn with_figures(&self, answer: Answer) -> Answer {
         let Answer::Status(mut report) = answer else { return answer };
-        report.daemon.pid = std::process::id();
-        report.daemon.uptime_seconds = crate::base::Moment::now().mono.saturating_sub(self.since).as_secs();
-        report.host.hostname = host::hostname();
-        report.host.uptime_seconds = host::uptime().unwrap_or_default().as_secs();
-        if let Ok(disk) = host::disk(&self.bench.place.state_dir) {
-            report.host.disk_free_bytes = Some(disk.free.0);
-            report.host.disk_total_bytes = Some(disk.total.0);
-        }
-        let instances =
-            report.apps.iter_mut().flat_map(|app| &mut app.services).flat_map(|service| &mut service.instances);
-        for instance in instances {
-            instance.memory_bytes = instance.pid.and_then(memory::resident);
-        }
+        figures::fill_in(&self.bench, self.since, &mut report);
         Answer::Status(report)
     }
 

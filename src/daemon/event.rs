@@ -2,11 +2,12 @@
 
 use super::boot::Found;
 use super::world::SeenDelivery;
-use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName};
+use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
 use crate::config::{App, Config};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
 use crate::store::Entry;
+use crate::supervise::notice::Notice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -85,10 +86,29 @@ pub enum Event {
     Spawned {
         instance: InstanceId,
         pid: u32,
+        /// The port it was given, where it listens by itself.
+        port: Option<u16>,
     },
     SpawnFailed {
         instance: InstanceId,
         why: String,
+    },
+    /// A service spoke on its notify socket.
+    Told {
+        instance: InstanceId,
+        notices: Vec<Notice>,
+    },
+    /// Somebody looked whether a starting instance is ready.
+    Looked {
+        instance: InstanceId,
+        result: Result<(), String>,
+    },
+    /// Clients of a service are sent to its new ports and the old ones are quiet - or that could not be done.
+    Routed {
+        app: AppName,
+        service: ServiceName,
+        release: ReleaseName,
+        result: Result<(), String>,
     },
     /// A process ended; `clean` is exit 0.
     Exited {
@@ -107,6 +127,12 @@ pub enum Event {
     Reconfigured {
         config: Box<Config>,
         found: BTreeMap<AppName, Found>,
+    },
+    /// We are to become the program that lies where ours was started from (SIGUSR2).
+    Reexec,
+    /// That program looked at itself, the configuration and the diary; `Ok`: its version.
+    SuccessorChecked {
+        result: Result<String, String>,
     },
     /// We are to end: the first time in order, the second time at once.
     Stop,

@@ -1,5 +1,17 @@
 //! Carries out the actions of a turn. What happens at once (a process started) comes back as an event at once; all
 //! else is handed to a thread and reported through the post.
+//!
+//! `running` holds the processes, `listener` starts ours, `looks` looks at what runs and sends clients on, `replies`
+//! knows who waits for an answer.
+
+mod listener;
+mod looks;
+mod replies;
+mod running;
+
+pub(super) use listener::listener_user;
+pub use replies::Replies;
+pub(super) use running::{NOTIFY, OUTPUT};
 
 use super::action::{Action, Job};
 use super::event::{Event, RequestId};
@@ -8,59 +20,32 @@ use super::journal::Journal;
 use super::post::Post;
 use super::run::look_at;
 use super::work::{self, Bench};
-use crate::base::{AppName, DeployId, InstanceId, ReleaseName};
-use crate::config::{App, Config, Probe, ProbeTarget};
+use crate::base::{DeployId, InstanceId};
+use crate::config::{Address, Config};
 use crate::control::{Answer, Followed};
 use crate::deploy::Worked;
-use crate::listener::Setup;
 use crate::os::cancel::Cancel;
-use crate::os::command::Spec;
-use crate::os::group;
-use crate::os::instances::Record;
-use crate::os::logfile::LogTarget;
-use crate::os::scribe::{self, Scribe};
-use crate::os::sockets;
-use crate::os::spawn::{self, Child, Start};
-use crate::os::users;
-use crate::runtime::environment;
-use crate::runtime::process::{self, Which};
+use crate::os::command::{self, Ending, Spec};
+use crate::os::scribe::Scribe;
+use crate::os::sweeper::Sweeper;
+use crate::runtime::ports::Slot;
+use crate::runtime::process::Which;
 use crate::store::Snapshot;
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use running::{Place, Running};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
-/// Requests that wait for an answer, and where each goes.
-#[derive(Debug, Clone, Default)]
-pub struct Replies(Arc<Mutex<Waiting>>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    asked: u64,
-    to: BTreeMap<RequestId, SyncSender<Answer>>,
-}
-
-impl Replies {
-    /// A new request whose answer goes to `to`.
-    pub fn expect(&self, to: SyncSender<Answer>) -> RequestId {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.asked += 1;
-        let id = RequestId(waiting.asked);
-        waiting.to.insert(id, to);
-        id
-    }
-    /// Whoever asked is gone.
-    pub fn forget(&self, id: RequestId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).to.remove(&id);
-    }
-    fn answer(&self, id: RequestId, answer: Answer) {
-        let to = self.0.lock().unwrap_or_else(PoisonError::into_inner).to.remove(&id);
-        if let Some(to) = to {
-            // Whoever asked may be gone.
-            let _ = to.try_send(answer);
-        }
-    }
+/// A new program has so long to look at itself, the configuration and the diary.
+const PATIENCE_WITH_SUCCESSOR: Duration = Duration::from_secs(60);
+/// Why the loop is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// All is down.
+    ForGood,
+    /// A new program takes over what runs.
+    ForSuccessor,
 }
 
 /// All hands of the loop.
@@ -70,15 +55,15 @@ pub struct Hands {
     pub(super) journal: Journal,
     pub(super) replies: Replies,
     pub(super) scribe: Scribe,
-    /// The listener's socket, held for ever; `None`: no `[listen]`.
-    pub(super) listener_socket: Option<OwnedFd>,
-    pub(super) children: BTreeMap<InstanceId, Child>,
-    records: BTreeMap<InstanceId, Record>,
+    sweeper: Sweeper,
+    pub(super) running: BTreeMap<InstanceId, Running>,
     cancels: BTreeMap<DeployId, Cancel>,
+    /// Where our program lies, for whoever takes over from there.
+    pub(super) program: PathBuf,
     /// A deployment ended: what it needed can be given back once it is quiet.
     pub(super) worked: bool,
-    /// Leave the loop.
-    pub(super) exit: bool,
+    /// The loop is to be left.
+    pub(super) leave: Option<Leave>,
 }
 
 impl Hands {
@@ -89,21 +74,22 @@ impl Hands {
         journal: Journal,
         replies: Replies,
         scribe: Scribe,
-        listener_socket: Option<OwnedFd>,
+        sweeper: Sweeper,
+        program: PathBuf,
     ) -> Hands {
-        let (children, records, cancels) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (running, cancels) = (BTreeMap::new(), BTreeMap::new());
         Hands {
             bench,
             config,
             journal,
             replies,
             scribe,
-            listener_socket,
-            children,
-            records,
+            sweeper,
+            running,
             cancels,
+            program,
             worked: false,
-            exit: false,
+            leave: None,
         }
     }
 
@@ -117,13 +103,28 @@ impl Hands {
                     cancel.cancel();
                 }
             }
-            Action::Spawn { app, instance, service, release, commit } => {
+            Action::Spawn { app, instance, service, release, commit, round, index, restarts } => {
                 let which = Which { app: &app, service: &service, release: &release, commit: commit.as_ref() };
-                return Some(self.spawn(instance, which));
+                return Some(self.spawn(instance, which, Place { round, index, restarts }));
+            }
+            Action::Look { app, instance, service, port, .. } => return self.look(&app, instance, &service, port),
+            Action::BecameReady { instance } => self.became_ready(instance),
+            Action::Route { app, service, release, ports, old } => {
+                return self.route(app, service, release, ports, old);
+            }
+            Action::Vacated { app, service, round, index } => {
+                self.bench.ports.release(&Slot { app, service, round, index });
             }
             Action::SpawnListener { instance } => return Some(self.spawn_listener(instance)),
-            Action::Terminate { instance, signal } => self.signal(instance, signal),
+            Action::Terminate { instance, signal } => {
+                self.signal(instance, signal);
+                // One that was stopped would never hear it.
+                self.signal(instance, libc::SIGCONT);
+            }
             Action::Kill { instance } => self.signal(instance, libc::SIGKILL),
+            Action::Abort { instance } => self.abort(instance),
+            Action::CheckSuccessor => return self.check_successor(),
+            Action::KeepSockets { addresses } => self.keep_sockets(&addresses),
             Action::Probe { app, watch, index, probe, release } => self.probe(app, watch, index, *probe, release),
             Action::Resolve { from, app, asked } => {
                 let bench = self.bench.clone();
@@ -145,7 +146,8 @@ impl Hands {
             Action::Opened { app, number } => self.hub().open(&app, number),
             Action::Note { level, text } => log::log!(level, "{text}"),
             Action::Reload { from } => self.reload(Some(from)),
-            Action::Exit => self.exit = true,
+            Action::Reexec => self.leave = Some(Leave::ForSuccessor),
+            Action::Exit => self.leave = Some(Leave::ForGood),
         }
         None
     }
@@ -185,133 +187,29 @@ impl Hands {
         }
     }
 
-    fn spawn(&mut self, instance: InstanceId, which: Which<'_>) -> Event {
-        match self.start(instance, which) {
-            Ok(pid) => Event::Spawned { instance, pid },
-            Err(error) => {
-                log::error!("{}: {}: {error}", which.app.name, which.service.name);
-                Event::SpawnFailed { instance, why: error.to_string() }
-            }
-        }
-    }
-
-    fn start(&mut self, instance: InstanceId, which: Which<'_>) -> io::Result<u32> {
-        let place = &self.bench.place;
-        let ears = process::ears(&self.bench.ports, which)?;
-        let (reader, writer) = scribe::make_pipe()?;
-        let child = process::start(place, &self.bench.instances, which, instance, &ears, &writer, |_| {})?;
-        let target = LogTarget {
-            path: place.service_log(&which.app.name, &which.service.name),
-            max: which.service.log_max,
-            keep: which.service.log_keep,
+    /// Has the program that lies where ours was started from look whether it can take over.
+    fn check_successor(&self) -> Option<Event> {
+        let argv =
+            [self.program.clone(), "--config".into(), self.bench.config_dir.clone()].map(PathBuf::into_os_string);
+        let argv = argv.into_iter().chain(["run", "--check"].map(Into::into)).map(|word| word.into_string());
+        let argv: Result<Vec<String>, _> = argv.collect();
+        let Ok(argv) = argv else {
+            return Some(Event::SuccessorChecked { result: Err("its path is not UTF-8".into()) });
         };
-        if let Err(error) = self.scribe.attach(target, reader) {
-            log::error!("{}: {}: its output is not kept: {error}", which.app.name, which.service.name);
-        }
-        let record = Record {
-            pid: child.pid,
-            start_time: child.start_time,
-            instance,
-            app: which.app.name.clone(),
-            service: which.service.name.clone(),
-            release: which.release.clone(),
-        };
-        if let Err(error) = self.bench.instances.write(&record) {
-            log::warn!("{error}; a daemon that comes after a crash finds this process by its marker only");
-        }
-        let pid = child.pid;
-        self.children.insert(instance, child);
-        self.records.insert(instance, record);
-        Ok(pid)
+        // As we were started: it is to read the same configuration.
+        let env = std::env::vars().filter(|(name, _)| name != "NOTIFY_SOCKET").collect();
+        let spec = Spec { argv, cwd: "/".into(), env, ..Spec::default() };
+        let post = self.post().clone();
+        let fallback = Event::SuccessorChecked { result: Err("no thread could be started".into()) };
+        self.on_a_thread("successor", fallback, move || post.send(Event::SuccessorChecked { result: ask(&spec) }))
     }
 
-    /// Looks for what an ended process had started and let go of (a double fork), and ends it: beside the loop, because
-    /// it reads all of /proc. The mark is the instance's own, so its successor is safe.
-    pub(super) fn sweep(&self, instance: InstanceId) {
-        let marker = self.bench.instances.marker(instance);
-        let thread = std::thread::Builder::new().name("sweep".into()).stack_size(128 << 10);
-        if let Err(error) = thread.spawn(move || group::sweep(None, &marker)) {
-            log::warn!("look for what {instance} left behind: {error}");
-        }
-    }
-
-    /// A process was reaped: nothing is kept of it.
-    pub(super) fn gone(&mut self, instance: InstanceId) {
-        self.children.remove(&instance);
-        if let Some(record) = self.records.remove(&instance)
-            && let Err(error) = self.bench.instances.remove(&record)
-        {
-            log::warn!("{error}");
-        }
-    }
-
-    fn spawn_listener(&mut self, instance: InstanceId) -> Event {
-        match self.start_listener(instance) {
-            Ok(pid) => Event::Spawned { instance, pid },
-            Err(error) => Event::SpawnFailed { instance, why: error.to_string() },
-        }
-    }
-
-    /// The listener: unprivileged, its socket as descriptor 3, its secrets on stdin and nowhere else.
-    fn start_listener(&mut self, instance: InstanceId) -> io::Result<u32> {
-        let missing = || io::Error::other("there is no [listen] table");
-        let listen = self.config.host.listen.as_ref().ok_or_else(missing)?;
-        let socket = match &mut self.listener_socket {
-            Some(socket) => socket,
-            // The port was taken; by now it may be free.
-            none => none.insert(sockets::bind(&listen.address)?),
-        };
-        let user = listener_user(listen.user.as_deref())?;
-        let setup = Setup {
-            socket: self.bench.place.listener_socket(),
-            daemon_pid: std::process::id(),
-            max_body: listen.max_body.0,
-            apps: self.config.apps.values().map(crate::delivery::AppTrigger::of).collect(),
-        };
-        let document = serde_json::to_vec(&setup)?;
-        let (stdin, mut feed) = io::pipe()?;
-        let argv = ["pintle", "listen"].map(String::from);
-        let mut env = vec![self.bench.instances.variable(instance)];
-        env.extend(std::env::var("RUST_LOG").ok().map(|level| ("RUST_LOG".into(), level)));
-        let output = io::stderr().as_fd().try_clone_to_owned()?;
-        let root = std::path::Path::new("/");
-        let mut start = Start::new(&argv, root, &env, output.as_fd());
-        // Ourselves, whatever became of our file and whoever may read its directory.
-        start.program = Some("/proc/self/exe");
-        start.user = user.as_ref();
-        start.no_new_privs = true;
-        start.sockets = vec![socket.as_fd()];
-        start.fd_names = vec!["listen".into()];
-        let stdin: OwnedFd = stdin.into();
-        start.stdin = Some(stdin.as_fd());
-        let child = spawn::start(&start)?;
-        drop(stdin);
-        let pid = child.pid;
-        self.children.insert(instance, child);
-        // Larger than a pipe holds only with hundreds of apps; the listener reads it first of all.
-        let feeding = std::thread::Builder::new().name("setup".into()).stack_size(128 << 10);
-        feeding.spawn(move || drop(feed.write_all(&document)))?;
-        Ok(pid)
-    }
-
-    fn signal(&self, instance: InstanceId, signal: i32) {
-        let Some(child) = self.children.get(&instance) else { return };
-        if let Err(error) = group::signal(child.pid, signal) {
-            log::warn!("signal {signal} to the group of {}: {error}", child.pid);
-        }
-    }
-
-    /// A look takes as long as it takes: on a thread of its own.
-    fn probe(&self, app: AppName, watch: u64, index: usize, probe: Probe, release: ReleaseName) {
-        let bench = self.bench.clone();
-        let definition = self.config.apps.get(&app).cloned();
-        let failed = Event::Probed { app: app.clone(), watch, index, result: Err("no thread could be started".into()) };
-        let look = move || {
-            let result = probe_once(&bench, definition.as_ref(), &app, &probe, &release);
-            bench.post.send(Event::Probed { app, watch, index, result });
-        };
-        if let Some(event) = self.on_a_thread("probe", failed, look) {
-            self.post().send(event);
+    /// Closes the listening sockets that nothing needs any more.
+    fn keep_sockets(&self, addresses: &BTreeSet<Address>) {
+        let ours = self.config.host.listen.iter().map(|listen| listen.address.clone());
+        let addresses = addresses.iter().cloned().chain(ours).collect();
+        for gone in self.bench.ports.keep_only(&addresses) {
+            log::info!("{gone} is not listened on any more: no service names it");
         }
     }
 
@@ -349,44 +247,14 @@ impl Hands {
     }
 }
 
-/// One look at the live release.
-fn probe_once(
-    bench: &Bench,
-    app: Option<&App>,
-    name: &AppName,
-    probe: &Probe,
-    release: &ReleaseName,
-) -> Result<(), String> {
+/// Runs `run --check` of a program: its version, or why it cannot run.
+fn ask(spec: &Spec) -> Result<String, String> {
+    let mut said = vec![];
     let cancel = Cancel::new().map_err(|error| error.to_string())?;
-    let service_at = |service: &crate::base::ServiceName| {
-        let listening = app.and_then(|app| app.services.get(service)).and_then(|service| service.listen.first());
-        let by_port =
-            bench.ports.port(name, service).map(|port| crate::config::Address::Tcp(([127, 0, 0, 1], port).into()));
-        listening.cloned().or(by_port).ok_or_else(|| format!("{service} has no address"))
-    };
-    let command = match (&probe.target, app) {
-        (ProbeTarget::Run(command), Some(app)) => {
-            let user = environment::user(app.user.as_deref()).map_err(|error| error.to_string())?;
-            let env = environment::of_release(app, release, None, user.as_ref()).map_err(|error| error.to_string())?;
-            let cwd = bench.place.working_dir(app, release);
-            Some(Spec { argv: command.argv(), cwd, env: env.pairs(), user, nice: 0, stdin: vec![] })
-        }
-        _ => None,
-    };
-    let at = match &probe.target {
-        ProbeTarget::Service { service, path, .. } => Some((service_at(service)?, path.clone())),
-        _ => None,
-    };
-    work::look(&work::Aim { probe: probe.clone(), at }, &cancel, command)
-}
-
-/// `[listen] user`, else pintle-listen, else nobody - where we may choose.
-pub(super) fn listener_user(configured: Option<&str>) -> io::Result<Option<users::User>> {
-    if !users::is_root() {
-        return Ok(None);
-    }
-    match configured {
-        Some(name) => users::lookup(name).map(Some),
-        None => users::lookup("pintle-listen").or_else(|_| users::lookup("nobody")).map(Some),
+    let ending = command::run(spec, PATIENCE_WITH_SUCCESSOR, &cancel, &mut |bytes| said.extend_from_slice(bytes));
+    let said = String::from_utf8_lossy(&said);
+    match ending.map_err(|error: io::Error| error.to_string())? {
+        Ending::Exited(0) => Ok(said.lines().last().unwrap_or_default().trim().to_owned()),
+        ending => Err(format!("{}: {}", command::explain(ending, PATIENCE_WITH_SUCCESSOR), said.trim())),
     }
 }

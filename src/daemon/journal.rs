@@ -8,6 +8,7 @@ use super::event::{Event, Token};
 use super::post::Post;
 use crate::store::{Diary, Entry, Trouble};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 /// Facts kept for later at most: enough for a bad day, little memory.
 const BACKLOG: usize = 2_000;
@@ -16,6 +17,7 @@ const BACKLOG: usize = 2_000;
 #[derive(Debug)]
 pub struct Journal {
     desk: Sender<Page>,
+    writer: JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -29,8 +31,19 @@ impl Journal {
     pub fn start(diary: Diary, post: Post) -> std::io::Result<Journal> {
         let (desk, pages) = channel();
         let writer = std::thread::Builder::new().name("diary".into()).stack_size(256 << 10);
-        writer.spawn(move || write(diary, &pages, &post))?;
-        Ok(Journal { desk })
+        let writer = writer.spawn(move || write(diary, &pages, &post))?;
+        Ok(Journal { desk, writer })
+    }
+
+    /// Whether there is still somebody who writes.
+    pub fn lives(&self) -> bool {
+        !self.writer.is_finished()
+    }
+
+    /// Returns when everything that was told is written, or could not be.
+    pub fn close(self) {
+        drop(self.desk);
+        let _ = self.writer.join();
     }
 
     /// Has `entries` written, all or none; with a token, `Recorded` tells how it went.

@@ -95,7 +95,7 @@ impl World {
 
     fn instance_view(&self, now: Moment, slot: &Slot) -> InstanceView {
         let since = match slot.machine.state() {
-            State::Starting { since } | State::Up { since } => Some(*since),
+            State::Starting { since, .. } | State::Up { since } => Some(*since),
             _ => None,
         };
         InstanceView {
@@ -104,6 +104,9 @@ impl World {
             uptime_seconds: since.map(|since| now.mono.saturating_sub(since).as_secs()),
             restarts: slot.machine.restarts(),
             memory_bytes: None,
+            says: slot.machine.status().map(str::to_string),
+            memory_max_bytes: None,
+            cpu_seconds: None,
             last_exit: slot.machine.last_exit().map(str::to_string),
             release: slot.release.clone(),
         }
@@ -143,7 +146,7 @@ fn run_state(state: &State) -> RunState {
         State::Down => RunState::Down,
         State::Starting { .. } => RunState::Starting,
         State::Up { .. } => RunState::Up,
-        State::Stopping { .. } => RunState::Stopping,
+        State::Stopping { .. } | State::Failing { .. } => RunState::Stopping,
         State::Backoff { .. } => RunState::Backoff,
         State::Held { .. } => RunState::Held,
     }

@@ -1,34 +1,36 @@
-//! `pintle run`: from nothing to the loop, and the loop.
+//! `pintle run`: from nothing - or from what an earlier daemon left - to the loop.
 //!
 //! Before the loop everything that cannot work is explained and ends the process (exit 78 for the configuration, 3 for
 //! the host). Inside it nothing does: an error becomes an event, a notice or a line in the journal.
 
-use super::action::Action;
 use super::boot::Found;
-use super::doors::{self, Desk, Door};
-use super::event::{Event, Thawed};
-use super::hands::{Hands, Replies};
+use super::doors::{self, Desk, Door, DoorPlan};
+use super::event::Thawed;
+use super::event_loop::{Apps, Loop};
+use super::hands::{Hands, Leave, Replies};
 use super::hub::Hub;
 use super::journal::Journal;
 use super::post::Post;
+use super::survivors::{self, Survivors};
 use super::work::{self, Bench};
 use super::world::World;
-use crate::base::{AppName, DeployId, InstanceId, Moment};
-use crate::config::{self, Config, Paths};
+use crate::base::{DeployId, Moment};
+use crate::config::{self, Address, Config, Paths};
+use crate::os::cgroup::{self, Cgroups};
+use crate::os::fdstore::{self, FdStore};
 use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
-use crate::os::{backup, files, group, lock, memory, reap, signals, sockets, systemd};
+use crate::os::sweeper::Sweeper;
+use crate::os::{backup, files, lock, memory, signals, sockets, systemd};
 use crate::runtime::place::Place;
-use crate::runtime::ports::Ports;
+use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 /// Why the daemon could not start, and what it exits with.
 #[derive(Debug)]
@@ -45,13 +47,15 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// What a killed daemon left running is asked to end for so long, then killed.
-const GRACE_FOR_LEFTOVERS: Duration = Duration::from_secs(5);
+/// The names under which the two doors are passed on.
+const CONTROL: &str = "door-control";
+const LISTENER: &str = "door-listener";
 
 /// Runs the daemon until it is told to end.
 pub fn run(config_dir: &Path) -> Result<(), Failure> {
     memory::tune();
     let began = Moment::now();
+    let program = std::env::current_exe()?;
     let environment = Arc::new(config::Environment::of_process());
     let (config, broken_files) = configuration(config_dir, &environment)?;
     let place = Place { state_dir: config.host.state_dir.clone(), runtime_dir: config.host.runtime_dir.clone() };
@@ -60,42 +64,114 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let _lock = lock::StateLock::take(&place.state_dir)?;
     let signals = signals::Signals::listen()?;
     let instances = Instances::open(&place.runtime_dir, &place.state_dir)?;
-    end_leftovers(&instances);
-
-    let opened =
-        Diary::open(&place.state_dir, began).map_err(|error| Failure { exit: 3, message: error.to_string() })?;
-    let mut notices: Vec<String> = opened.notice.into_iter().collect();
-    let snapshot = opened.snapshot;
+    let (kept, back) = FdStore::open(&place.runtime_dir, instances.variable(instances.keeper()));
+    let mut back: BTreeMap<String, OwnedFd> = back.into_iter().collect();
+    let found = Cgroups::find(instances.tag());
+    let unenforced = unenforced_memory(&config, &found);
+    let groups = found.inspect_err(|why| log::info!("{why}")).ok();
     let post = Post::new()?;
     let bench = Bench {
         config_dir: std::path::absolute(config_dir)?,
         environment,
         hub: Hub::new(&place.state_dir),
-        ports: Ports::default(),
+        ports: Ports::kept_by(kept.clone()),
         post: post.clone(),
         instances,
+        kept,
+        groups,
         place,
     };
-    let listener_socket = listener_socket(&config, &mut notices);
-    let found = config.apps.values().map(|app| (app.name.clone(), look_at(&bench, app, &snapshot))).collect();
+    let survivors = survivors::find(&bench, &config, &mut back);
+    survivors::end_others(&bench, &survivors, config.apps.keys());
+    take_back_sockets(&bench, &survivors, &mut back);
+
+    let opened =
+        Diary::open(&bench.place.state_dir, began).map_err(|error| Failure { exit: 3, message: error.to_string() })?;
+    let mut notices: Vec<String> = opened.notice.into_iter().collect();
+    let snapshot = opened.snapshot;
+    bind_listener_socket(&bench, &config, &mut notices);
+    notices.extend(unenforced);
+    let found = config.apps.values().map(|app| {
+        let found = look_at(&bench, app, &snapshot);
+        (app.name.clone(), survivors.join(&app.name, found))
+    });
+    let found = found.collect();
     let journal = Journal::start(opened.diary, post)?;
     let replies = Replies::default();
     let apps = shared_apps(&config);
     let desk = Desk { bench: bench.clone(), replies: replies.clone(), apps: apps.clone(), since: began.mono };
-    open_doors(&config, desk)?;
+    let doors = open_doors(&config, desk, &mut back)?;
+    for name in back.keys() {
+        bench.kept.forget(name);
+    }
+    drop(back);
 
     let scribe = Scribe::start()?;
     let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices);
     world.broken_files = broken_files;
-    let hands = Hands::new(bench, config, journal, replies, scribe, listener_socket);
+    let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program);
+    for held in survivors.held {
+        log::info!("{}: {} (pid {}) runs on: taken over", held.record.app, held.record.service, held.record.pid);
+        hands.adopt(held);
+    }
     let mut turning = Loop::new(world, hands, signals, apps)?;
     turning.begin(actions);
     log::info!("ready after {} ms", Moment::now().mono.saturating_sub(began.mono).as_millis());
     systemd::ready();
     memory::rest();
-    turning.turn_until_told()?;
-    turning.leave_nothing_behind();
+    match turning.turn_until_told()? {
+        Leave::ForGood => turning.leave_nothing_behind(),
+        Leave::ForSuccessor => return Err(turning.into_successor(doors).into()),
+    }
     Ok(())
+}
+
+/// Listening sockets that an earlier daemon bound; one that was not kept is taken from an instance that has it.
+fn take_back_sockets(bench: &Bench, survivors: &Survivors, back: &mut BTreeMap<String, OwnedFd>) {
+    let addressed = |name: &String| Some((name.clone(), fdstore::text_of(SOCKET, name)?.parse::<Address>().ok()?));
+    let named: Vec<(String, Address)> = back.keys().filter_map(addressed).collect();
+    for (name, address) in named {
+        let Some(socket) = back.remove(&name) else { continue };
+        if let Err(error) = bench.ports.adopt_socket(address, socket) {
+            log::warn!("{error}");
+            bench.kept.forget(&name);
+        }
+    }
+    for held in &survivors.held {
+        for address in held.service.listen.iter().filter(|address| !bench.ports.holds(address)) {
+            let taken = sockets::of_process(held.child.pidfd.as_fd(), held.record.pid, address);
+            let adopted = taken.and_then(|socket| bench.ports.adopt_socket(address.clone(), socket));
+            if let Err(error) = adopted {
+                log::error!("{}: {address} cannot be taken from pid {}: {error}", held.record.app, held.record.pid);
+            }
+        }
+        if let Some(port) = held.record.port {
+            let record = &held.record;
+            let (app, service) = (record.app.clone(), record.service.clone());
+            bench.ports.adopt(Slot { app, service, round: record.round, index: record.index }, port);
+        }
+    }
+}
+
+/// What people must know where a limit of memory was asked for that nobody enforces.
+fn unenforced_memory(config: &Config, found: &Result<Cgroups, String>) -> Option<String> {
+    let limited =
+        config.apps.values().flat_map(|app| app.services.values()).any(|service| service.memory_max.is_some());
+    let why = cgroup::unenforced_memory(found.as_ref().map_err(String::as_str)).filter(|_| limited)?;
+    log::warn!("{why}");
+    Some(why)
+}
+
+/// Whether this program could run with this configuration and diary: what a running daemon asks of the program that is
+/// to take over. Changes nothing.
+pub fn check(config_dir: &Path) -> Result<(), Failure> {
+    let environment = config::Environment::of_process();
+    let loaded = Config::load(config_dir, &environment).or_else(|problems| {
+        let accepted = Paths::locate(config_dir).state_dir.join(config::ACCEPTED);
+        Config::load_from(&accepted, config_dir, &environment).map_err(|_| problems)
+    });
+    let config = loaded.map_err(|problems| broken(config_dir, &problems))?.config;
+    Diary::check(&config.host.state_dir).map_err(|error| Failure { exit: 3, message: error.to_string() })
 }
 
 /// The configuration; a broken one is reported loudly and the last accepted one used.
@@ -111,51 +187,38 @@ fn configuration(dir: &Path, environment: &config::Environment) -> Result<(Confi
         }
         Err(problems) => problems,
     };
-    let lines: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
+    let failure = broken(dir, &problems);
     let accepted = Paths::locate(dir).state_dir.join(config::ACCEPTED);
-    let message = format!("problems of the configuration in {}: {}\n{}", dir.display(), lines.len(), lines.join("\n"));
     if !accepted.is_dir() {
-        return Err(Failure { exit: 78, message });
+        return Err(failure);
     }
     match Config::load_from(&accepted, dir, environment) {
         Ok(loaded) => {
-            log::error!("{message}");
+            log::error!("{}", failure.message);
             let notice = format!(
                 "the configuration in {} is broken (problems: {}; `pintle check-config` lists them); the last accepted one is used",
                 dir.display(),
-                lines.len()
+                problems.len()
             );
             Ok((loaded.config, Some(notice)))
         }
-        Err(_) => Err(Failure { exit: 78, message }),
+        Err(_) => Err(failure),
     }
 }
 
-fn end_leftovers(instances: &Instances) {
-    match instances.end_leftovers(GRACE_FOR_LEFTOVERS) {
-        Ok(ended) => {
-            for record in ended {
-                let (app, service, pid) = (record.app, record.service, record.pid);
-                log::warn!(
-                    "{app}: {service} (pid {pid}) was left running by an earlier daemon: ended, it is started anew"
-                );
-            }
-        }
-        Err(error) => log::error!("look for what an earlier daemon left running: {error}"),
-    }
+fn broken(dir: &Path, problems: &[config::Problem]) -> Failure {
+    let lines: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
+    let message = format!("problems of the configuration in {}: {}\n{}", dir.display(), lines.len(), lines.join("\n"));
+    Failure { exit: 78, message }
 }
 
-/// The listener's socket is bound before privileges matter and held for ever. A port that is taken is a notice, not the
-/// end: the apps matter more.
-fn listener_socket(config: &Config, notices: &mut Vec<String>) -> Option<OwnedFd> {
-    let listen = config.host.listen.as_ref()?;
-    match sockets::bind(&listen.address) {
-        Ok(socket) => Some(socket),
-        Err(error) => {
-            log::error!("the webhook listener cannot start: {error}");
-            notices.push(format!("no webhooks: {error}"));
-            None
-        }
+/// The listener's socket is bound early and held for ever. A port that is taken is a notice, not the end: the apps
+/// matter more.
+fn bind_listener_socket(bench: &Bench, config: &Config, notices: &mut Vec<String>) {
+    let Some(listen) = &config.host.listen else { return };
+    if let Err(error) = bench.ports.socket(&listen.address) {
+        log::error!("the webhook listener cannot start: {error}");
+        notices.push(format!("no webhooks: {error}"));
     }
 }
 
@@ -187,7 +250,7 @@ pub(super) fn look_at(bench: &Bench, app: &config::App, snapshot: &Snapshot) -> 
     let definitions: Vec<Thawed> = current.iter().map(|release| work::thaw(bench, &shared, release)).collect();
     discard_unfinished(&releases, app, snapshot, current.as_ref());
     let logs = highest_log(&dir.join("logs"));
-    Found { current, definitions, highest: releases.highest().unwrap_or_default().max(logs) }
+    Found { current, definitions, highest: releases.highest().unwrap_or_default().max(logs), survivors: vec![] }
 }
 
 /// A release whose deploy was cut off before Switch is scratch.
@@ -226,19 +289,24 @@ fn shared_apps(config: &Config) -> Apps {
     Arc::new(RwLock::new(config.apps.iter().map(|(name, app)| (name.clone(), Arc::new(app.clone()))).collect()))
 }
 
-type Apps = Arc<RwLock<BTreeMap<AppName, Arc<config::App>>>>;
-
-fn open_doors(config: &Config, desk: Desk) -> Result<(), Failure> {
+/// Both doors, each where an earlier daemon had it or anew; gives what a successor is to have of them.
+fn open_doors(
+    config: &Config,
+    desk: Desk,
+    back: &mut BTreeMap<String, OwnedFd>,
+) -> Result<Vec<(String, OwnedFd)>, Failure> {
     let place = desk.bench.place.clone();
     let group =
         config.host.control_group.as_deref().and_then(group_id).map(|gid| (nix::unistd::geteuid().as_raw(), gid));
-    doors::open(&place.control_socket(), 0o660, group, Door::Control, desk.clone())?;
+    let control = DoorPlan { path: place.control_socket(), mode: 0o660, owner: group, door: Door::Control };
+    let mut doors = vec![(CONTROL.to_string(), doors::open(control, back.remove(CONTROL), desk.clone())?)];
     if let Some(listen) = &config.host.listen {
         let user = super::hands::listener_user(listen.user.as_deref())?;
         let owner = user.map(|user| (user.uid, user.gid));
-        doors::open(&place.listener_socket(), 0o600, owner, Door::Listener, desk)?;
+        let narrow = DoorPlan { path: place.listener_socket(), mode: 0o600, owner, door: Door::Listener };
+        doors.push((LISTENER.to_string(), doors::open(narrow, back.remove(LISTENER), desk)?));
     }
-    Ok(())
+    Ok(doors)
 }
 
 fn group_id(name: &str) -> Option<u32> {
@@ -249,189 +317,6 @@ fn group_id(name: &str) -> Option<u32> {
                 "[control] group {name:?} does not exist: only root and the daemon's user may use the control socket"
             );
             None
-        }
-    }
-}
-
-/// After a deployment its followers and its tidying are done by then.
-const QUIET_AFTER_WORK: Duration = Duration::from_secs(2);
-
-/// What the loop waits for.
-const BELL: u64 = u64::MAX;
-const SIGNALS: u64 = u64::MAX - 1;
-
-struct Loop {
-    world: World,
-    hands: Hands,
-    signals: signals::Signals,
-    epoll: Epoll,
-    apps: Apps,
-    /// When systemd is told next that the loop turns, and how often.
-    heartbeat: Option<(Duration, Duration)>,
-    /// When what a deployment needed is given back.
-    rest_at: Option<Duration>,
-    /// What systemd was last told.
-    status: String,
-}
-
-impl Loop {
-    fn new(world: World, hands: Hands, signals: signals::Signals, apps: Apps) -> io::Result<Loop> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(hands.bench.post.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
-        epoll.add(signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
-        let heartbeat = systemd::heartbeat().map(|every| (Moment::now().mono, every));
-        Ok(Loop { world, hands, signals, epoll, apps, heartbeat, rest_at: None, status: String::new() })
-    }
-
-    fn begin(&mut self, actions: Vec<Action>) {
-        self.carry_out(actions);
-        let actions = self.world.start_listener(Moment::now());
-        self.carry_out(actions);
-        self.turn(Event::Tick);
-    }
-
-    fn turn_until_told(&mut self) -> io::Result<()> {
-        let mut ready = [EpollEvent::empty(); 64];
-        while !self.hands.exit {
-            let count = match self.epoll.wait(&mut ready, self.timeout()) {
-                Ok(count) => count,
-                Err(nix::errno::Errno::EINTR) => 0,
-                Err(error) => return Err(error.into()),
-            };
-            // Ends of processes first: a crashed app is back before anything else is looked at.
-            for event in &ready[..count] {
-                match event.data() {
-                    BELL | SIGNALS => {}
-                    instance => self.ended(InstanceId(instance)),
-                }
-            }
-            if ready[..count].iter().any(|event| event.data() == SIGNALS) {
-                self.take_signals();
-            }
-            for event in self.hands.bench.post.take() {
-                self.turn(event);
-            }
-            if self.world.deadline().is_some_and(|at| at <= Moment::now().mono) {
-                self.turn(Event::Tick);
-            }
-            self.tell_systemd();
-            self.rest();
-        }
-        Ok(())
-    }
-
-    /// A while after a deployment, memory is given back: what follows is a long time of little work.
-    fn rest(&mut self) {
-        let now = Moment::now().mono;
-        if std::mem::take(&mut self.hands.worked) {
-            self.rest_at = Some(now + QUIET_AFTER_WORK);
-        }
-        if self.rest_at.is_some_and(|at| now >= at) {
-            self.rest_at = None;
-            memory::rest();
-        }
-    }
-
-    /// At the end of a whole turn, and only there: that we live, and how the apps are.
-    fn tell_systemd(&mut self) {
-        let now = Moment::now().mono;
-        if let Some((due, every)) = self.heartbeat.filter(|(due, _)| now >= *due) {
-            systemd::alive();
-            self.heartbeat = Some((due.max(now) + every, every));
-        }
-        let status = self.world.summary();
-        if status != self.status {
-            systemd::status(&status);
-            self.status = status;
-        }
-    }
-
-    /// The apps are down; what they had started and lost sight of goes too.
-    fn leave_nothing_behind(&self) {
-        if let Err(error) = self.hands.bench.instances.end_leftovers(Duration::ZERO) {
-            log::warn!("{error}");
-        }
-    }
-
-    fn timeout(&self) -> EpollTimeout {
-        let heartbeat = self.heartbeat.map(|(due, _)| due);
-        let Some(deadline) = self.world.deadline().into_iter().chain(heartbeat).chain(self.rest_at).min() else {
-            return EpollTimeout::NONE;
-        };
-        let left = deadline.saturating_sub(Moment::now().mono);
-        // Rounded up: waking a moment too early would only mean waking twice.
-        let millis = u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        EpollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
-    }
-
-    /// One whole turn, and those that its actions cause at once.
-    fn turn(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            if let Event::Reconfigured { config, .. } = &event
-                && let Ok(mut apps) = self.apps.write()
-            {
-                *apps = config.apps.iter().map(|(name, app)| (name.clone(), Arc::new(app.clone()))).collect();
-            }
-            for action in self.world.turn(Moment::now(), event) {
-                events.extend(self.act(action));
-            }
-        }
-    }
-
-    /// Carries out all actions before the events they caused at once are looked at, so that facts keep their order.
-    fn carry_out(&mut self, actions: Vec<Action>) {
-        let events: Vec<Event> = actions.into_iter().filter_map(|action| self.act(action)).collect();
-        for event in events {
-            self.turn(event);
-        }
-    }
-
-    fn act(&mut self, action: Action) -> Option<Event> {
-        let event = self.hands.carry_out(action)?;
-        if let Event::Spawned { instance, .. } = &event {
-            self.watch(*instance);
-        }
-        Some(event)
-    }
-
-    /// Hears of the process's end.
-    fn watch(&mut self, instance: InstanceId) {
-        let Some(child) = self.hands.children.get(&instance) else { return };
-        let added = self.epoll.add(child.pidfd.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, instance.0));
-        if let Err(error) = added {
-            log::error!("watch process {}: {error}", child.pid);
-        }
-    }
-
-    /// A process of ours ended: reaped by its pid, exactly once; whatever it left in its session goes with it.
-    fn ended(&mut self, instance: InstanceId) {
-        let Some(child) = self.hands.children.get(&instance) else { return };
-        let (clean, words) = match reap::try_wait(child.pid) {
-            Ok(Some(ended)) => (ended.is_success(), ended.to_string()),
-            Ok(None) => return,
-            Err(error) => (false, format!("it ended, and how is not known: {error}")),
-        };
-        let _ = self.epoll.delete(child.pidfd.as_fd());
-        let pid = child.pid;
-        // What it started and did not end would hold its port and its data.
-        let _ = group::signal(pid, libc::SIGKILL);
-        self.hands.sweep(instance);
-        self.hands.gone(instance);
-        self.turn(Event::Exited { instance, clean, words });
-    }
-
-    fn take_signals(&mut self) {
-        for signal in self.signals.take() {
-            match signal {
-                signals::Signal::Stop => {
-                    log::info!("told to end: stopping the apps");
-                    systemd::stopping();
-                    self.turn(Event::Stop);
-                }
-                signals::Signal::Reload => self.hands.reload(None),
-                signals::Signal::Reexec => log::warn!("SIGUSR2: replacing the running daemon is not active yet"),
-            }
         }
     }
 }

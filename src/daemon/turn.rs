@@ -7,7 +7,7 @@
 mod apps;
 pub(super) mod deploys;
 mod intake;
-
+mod reexec;
 use super::action::Action;
 use super::event::{Event, Token};
 use super::world::{AppWorld, Pending, World};
@@ -48,12 +48,24 @@ impl World {
                 let entries = vec![Entry::Step { number, step, at: now.wall }];
                 actions.push(Action::Record { token: None, entries });
             }
-            Event::Spawned { instance, pid } => {
+            Event::Spawned { instance, pid, port } => {
                 // It may have ended before anybody heard that it began.
                 if self.is_expected(instance) {
                     self.pids.insert(instance, pid);
                 }
+                self.apps.values_mut().for_each(|app| app.services.has_port(instance, port));
                 self.instance_event(now, instance, Input::Spawned, &mut actions);
+            }
+            Event::Told { instance, notices } => {
+                for notice in notices {
+                    self.instance_event(now, instance, Input::Told(notice), &mut actions);
+                }
+            }
+            Event::Looked { instance, result } => {
+                self.instance_event(now, instance, Input::Looked(result), &mut actions);
+            }
+            Event::Routed { app, service, release, result } => {
+                self.routed(now, &app, &service, &release, result, &mut actions);
             }
             Event::SpawnFailed { instance, why } => {
                 self.instance_event(now, instance, Input::SpawnFailed(why), &mut actions);
@@ -66,6 +78,8 @@ impl World {
                 self.probed(now, &app, watch, index, result, &mut actions);
             }
             Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
+            Event::Reexec => self.ask_successor(None, &mut actions),
+            Event::SuccessorChecked { result } => self.successor_checked(now, result, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
             Event::Tick => {}
         }
@@ -83,7 +97,7 @@ impl World {
             [app.services.deadline(), watch, active, waiters]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
-        apps.chain([listener]).flatten().min()
+        apps.chain([listener, self.reexec_deadline()]).flatten().min()
     }
 
     /// Whatever is due by now, for every app and the listener.
@@ -96,6 +110,7 @@ impl World {
         if self.stopping && self.is_down() {
             actions.push(Action::Exit);
         }
+        self.reexec_when_quiet(now, actions);
     }
 
     /// A write to the diary ended: whoever waited for it goes on.
@@ -218,6 +233,8 @@ impl World {
                     let text = format!("the listener keeps ending ({words}); it is tried again, ever more slowly");
                     actions.push(Action::Note { level: log::Level::Error, text });
                 }
+                // It shows that it is ready by running, and nobody waits for its word.
+                (Deed::Look | Deed::BecameReady | Deed::Abort { .. }, _) => {}
                 (Deed::Terminate | Deed::Kill, None) => {}
             }
         }

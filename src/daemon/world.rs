@@ -33,6 +33,8 @@ pub struct World {
     pub notices: Vec<String>,
     /// We are ending.
     pub stopping: bool,
+    /// How far we are in becoming a new program.
+    pub(super) reexec: Reexec,
     pub(super) instances_made: u64,
     pub(super) tokens_made: u64,
     pub(super) watches_made: u64,
@@ -50,6 +52,25 @@ pub(super) enum Pending {
     Wish { app: AppName, to: RequestId, facts: Vec<Entry> },
     /// A commit whose quarantine is lifted once that is written.
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
+}
+
+/// How far the daemon is in becoming a new program.
+#[derive(Debug, Default)]
+pub(super) enum Reexec {
+    /// Nobody asked.
+    #[default]
+    No,
+    /// The new program looks whether it can; these wait to hear.
+    Checking(Vec<RequestId>),
+    /// It can; no deployment begins any more, and when the last one is over it takes over.
+    Due {
+        /// What it calls itself.
+        version: String,
+        /// Whoever asked has heard of it by then.
+        not_before: Duration,
+    },
+    /// The hands are at it.
+    UnderWay,
 }
 
 /// The listener process.
@@ -187,6 +208,12 @@ impl AppWorld {
     pub fn live_definition(&self) -> Option<&Arc<App>> {
         let live = self.live.as_ref()?;
         self.definitions.get(&live.release).map(|thawed| &thawed.definition)
+    }
+
+    /// A release as it was meant when it was deployed; without that knowledge, as the app is configured.
+    pub fn definition_of(&self, release: &ReleaseName) -> Arc<App> {
+        let thawed = self.definitions.get(release).map(|thawed| thawed.definition.clone());
+        thawed.unwrap_or_else(|| self.config.clone())
     }
 
     /// The commit of a release.

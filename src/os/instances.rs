@@ -10,6 +10,7 @@ use crate::os::group;
 use crate::os::process::Process;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,12 +31,31 @@ pub struct Record {
     pub service: ServiceName,
     /// Of which release.
     pub release: ReleaseName,
+    /// Which start of the service it belongs to.
+    #[serde(default)]
+    pub round: u64,
+    /// Its place among that start's instances.
+    #[serde(default)]
+    pub index: u32,
+    /// The port it was given.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// How often it had been started again.
+    #[serde(default)]
+    pub restarts: u64,
+    /// It was ready.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 impl Record {
     /// Whether the leader still runs.
     pub fn is_running(&self) -> bool {
-        Process::read(self.pid).is_some_and(|process| process.runs && process.start_time == self.start_time)
+        self.leader().is_some()
+    }
+
+    fn leader(&self) -> Option<Process> {
+        Process::read(self.pid).filter(|process| process.runs && process.start_time == self.start_time)
     }
 }
 
@@ -62,15 +82,34 @@ impl Instances {
         (group::MARKER.to_owned(), self.marker(instance))
     }
 
+    /// What sets the processes of this state directory apart.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// The number of the instance that `process` descends from; `None` when it is none of ours.
+    pub fn number_of(&self, process: &Process) -> Option<InstanceId> {
+        let marker = group::marker(process)?;
+        let number = std::str::from_utf8(&marker).ok()?.strip_prefix(&self.tag)?.strip_prefix('.')?;
+        number.parse().ok().map(InstanceId)
+    }
+
     /// The value by which `group::sweep` finds the processes of an instance.
     pub fn marker(&self, instance: InstanceId) -> String {
         format!("{}.{}", self.tag, instance.0)
     }
 
-    /// Notes a started instance.
+    /// The number that the keeper of descriptors carries: it outlives every daemon that ends out of order.
+    pub fn keeper(&self) -> InstanceId {
+        InstanceId(0)
+    }
+
+    /// Notes a started instance, or what has become of it.
     pub fn write(&self, record: &Record) -> io::Result<()> {
         let path = self.path(record);
-        fs::write(&path, serde_json::to_vec(record)?).map_err(|error| because("write", &path, &error))
+        let new = path.with_extension("new");
+        let written = fs::write(&new, serde_json::to_vec(record)?).and_then(|()| fs::rename(&new, &path));
+        written.map_err(|error| because("write", &path, &error))
     }
 
     /// Forgets an instance of which no process is left. One that is not noted is no error.
@@ -85,20 +124,26 @@ impl Instances {
     /// All that are noted; what cannot be read is left out.
     pub fn read(&self) -> io::Result<Vec<Record>> {
         let entries = fs::read_dir(&self.dir).map_err(|error| because("list", &self.dir, &error))?;
-        let texts = entries.flatten().filter_map(|entry| fs::read(entry.path()).ok());
+        // Beside them lie the pipes that instances write to: reading one would wait for its writer.
+        let paths =
+            entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "json"));
+        let texts = paths.filter_map(|path| fs::read(path).ok());
         Ok(texts.filter_map(|text| serde_json::from_slice(&text).ok()).collect())
     }
 
     /// Ends everything a daemon before us left running - the noted instances with their sessions, and every process
-    /// that carries our tag - by SIGTERM, `grace`, SIGKILL, and forgets the records. To be called before the first
-    /// start. Returns the instances that still ran.
-    pub fn end_leftovers(&self, grace: Duration) -> io::Result<Vec<Record>> {
+    /// that carries our tag - by SIGTERM, `grace`, SIGKILL, and forgets the records. A process that `spare` names is left
+    /// alone, and the record of a leader it names is kept: what is adopted is spared by session or by
+    /// [`Instances::number_of`]. To be called before the first start. Returns the instances that still ran.
+    pub fn end_leftovers(&self, spare: &dyn Fn(&Process) -> bool, grace: Duration) -> io::Result<Vec<Record>> {
         let noted = self.read()?;
+        let noted = noted.into_iter().filter(|record| !record.leader().is_some_and(|leader| spare(&leader)));
+        let noted = noted.collect::<Vec<_>>();
         let left = noted.iter().filter(|record| record.is_running()).cloned().collect::<Vec<_>>();
         // A session counts while its leader proves that the number is still its own; later only the marker does.
-        let ours = |process: &Process| left.iter().any(|record| record.pid == process.session);
-        let tag = format!("{}.", self.tag);
-        group::end_all(&|process| group::is_marked(process, &tag) || ours(process), grace);
+        let sessions = left.iter().map(|record| record.pid).collect::<BTreeSet<_>>();
+        let ours = |process: &Process| sessions.contains(&process.session) || self.number_of(process).is_some();
+        group::end_all(&|process| ours(process) && !spare(process), grace);
         for record in &noted {
             self.remove(record)?;
         }
@@ -152,7 +197,13 @@ mod tests {
         let (child, escaped) = shell(&escape, instances.variable(InstanceId(7)));
         let (other, _) = shell(&format!("exec sleep 63 {SILENT}"), instances.variable(InstanceId(71)));
         assert!(is_running(&escaped));
-        assert_eq!(group::sweep(Some(child.pid), &instances.marker(InstanceId(7))), 2);
+        let trail = group::Trail { marker: instances.marker(InstanceId(7)), since: child.start_time };
+        let mut untouched = trail.clone();
+        untouched.since += 1_000_000;
+        assert_eq!(group::sweep(&[untouched], &BTreeSet::new()), 0, "nothing is that young");
+        assert_eq!(group::sweep(std::slice::from_ref(&trail), &BTreeSet::from([child.pid])), 1, "only who left");
+        assert!(is_running(&child.pid.to_string()));
+        assert_eq!(group::sweep(&[trail], &BTreeSet::new()), 1);
         assert!(!is_running(&escaped));
         assert_eq!(reap::wait(child.pid).unwrap().to_string(), "killed by SIGKILL");
         assert!(is_running(&other.pid.to_string()), "#71 is not #7");
@@ -179,18 +230,33 @@ mod tests {
             app: AppName::new("clinic").unwrap(),
             service: ServiceName::new("web").unwrap(),
             release: ReleaseName::new("000042-4f2a1c9").unwrap(),
+            round: 1,
+            index: 0,
+            port: None,
+            restarts: 0,
+            ready: true,
         };
         let noted = record(&child, child.start_time);
         instances.write(&noted).unwrap();
+        let hides = format!("setsid --fork sh -c 'echo $$; exec sleep 66 {SILENT}'; exec sleep 67 {SILENT}");
+        let (adopted, hidden) = shell(&hides, instances.variable(InstanceId(9)));
+        let kept = Record { instance: InstanceId(9), ..record(&adopted, adopted.start_time) };
+        instances.write(&kept).unwrap();
         instances.write(&record(&stranger, stranger.start_time - 1)).unwrap();
         fs::write(dir.join("instances/half.json"), "{\"pid\":").unwrap();
-        assert_eq!(instances.read().unwrap().len(), 2);
+        assert_eq!(instances.read().unwrap().len(), 3);
 
-        assert_eq!(instances.end_leftovers(Duration::from_millis(500)).unwrap(), [noted]);
+        let spare = |process: &Process| instances.number_of(process) == Some(InstanceId(9));
+        assert_eq!(instances.end_leftovers(&spare, Duration::from_millis(500)).unwrap(), [noted]);
         assert_eq!(fs::read_to_string(&farewell).unwrap(), "bye\n");
         assert!(!is_running(&stubborn) && is_running(&stranger.pid.to_string()));
+        assert_eq!(instances.read().unwrap(), std::slice::from_ref(&kept), "what is adopted keeps its record");
+        assert!(is_running(&hidden) && kept.is_running());
+        assert_eq!(instances.end_leftovers(&|_| false, Duration::ZERO).unwrap(), [kept]);
+        assert!(!is_running(&hidden));
+        reap::wait(adopted.pid).unwrap();
         assert_eq!(instances.read().unwrap(), []);
-        assert_eq!(instances.end_leftovers(Duration::ZERO).unwrap(), []);
+        assert_eq!(instances.end_leftovers(&|_| false, Duration::ZERO).unwrap(), []);
 
         assert!(reap::wait(child.pid).unwrap().is_success());
         process::signal(stranger.pidfd.as_fd(), libc::SIGKILL).unwrap();

@@ -1,4 +1,4 @@
-//! Memory: what a process uses, and how our own gives back what it needed once.
+//! Memory: how our own process gives back what it needed once.
 
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -51,27 +51,18 @@ unsafe extern "C" fn drop_program_pages(
     0
 }
 
-/// The resident memory of the process `pid` in bytes; `None` when it is gone.
-pub fn resident(pid: u32) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    let page = u64::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()?;
-    Some(pages * page)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn large_memory_is_counted_and_given_back() {
+    fn large_memory_is_given_back() {
         tune();
-        let me = std::process::id();
+        let resident = || crate::os::usage::memory_of(&[std::process::id()]).unwrap().0;
         let large = vec![1_u8; 64 << 20];
-        let with = resident(me).unwrap();
+        let with = resident();
         assert!(with > 64 << 20);
         drop(large);
-        assert!(resident(me).unwrap() + (48 << 20) < with);
-        assert_eq!(resident(u32::MAX), None);
+        assert!(resident() + (48 << 20) < with);
     }
 }

@@ -3,9 +3,16 @@
 //! A pid alone names a process only until its number is used again; pid and start time together, or a pidfd, do so for
 //! ever. Line: whose processes they are is judged elsewhere.
 
+use crate::os::poll;
+use crate::os::reap::{self, Ended};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Whoever is the parent of a process that has ended takes its zombie away within this, or does not care to.
+const REAPED_WITHIN: Duration = Duration::from_millis(100);
 
 /// What `/proc/PID/stat` tells of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +29,10 @@ pub struct Process {
     pub start_time: u64,
     /// Not a zombie, not dead.
     pub runs: bool,
+    /// What it and its children that ended and were reaped have computed, in clock ticks.
+    pub cpu_ticks: u64,
+    /// Its resident set, in pages.
+    pub resident_pages: u64,
 }
 
 impl Process {
@@ -32,13 +43,18 @@ impl Process {
         let stat = String::from_utf8_lossy(&stat);
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_ascii_whitespace();
+        let runs = !matches!(fields.next()?, "Z" | "X");
+        let mut number = |after: usize| fields.nth(after)?.parse::<u64>().ok();
         Some(Process {
             pid,
-            runs: !matches!(fields.next()?, "Z" | "X"),
-            parent: fields.next()?.parse().ok()?,
-            group: fields.next()?.parse().ok()?,
-            session: fields.next()?.parse().ok()?,
-            start_time: fields.nth(15)?.parse().ok()?,
+            runs,
+            parent: number(0)? as u32,
+            group: number(0)? as u32,
+            session: number(0)? as u32,
+            // Four in a row: in user mode, in the kernel, and both again of the reaped children.
+            cpu_ticks: number(7)? + number(0)? + number(0)? + number(0)?,
+            start_time: number(4)?,
+            resident_pages: number(1)?,
         })
     }
 
@@ -49,13 +65,11 @@ impl Process {
         (now.start_time == self.start_time).then_some(pidfd)
     }
 
-    /// Whether a variable (name, value) it was started with is as `wanted`. One whose environment we may not read has none.
-    pub fn has_variable(&self, wanted: impl Fn(&[u8], &[u8]) -> bool) -> bool {
-        let environ = std::fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|variable| {
-            let (name, value) = variable.split_at(variable.iter().position(|byte| *byte == b'=').unwrap_or(0));
-            !value.is_empty() && wanted(name, &value[1..])
-        })
+    /// A variable it was started with. One whose environment we may not read has none.
+    pub fn variable(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let environ = std::fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
+        let mut variables = environ.split(|byte| *byte == 0);
+        variables.find_map(|variable| variable.strip_prefix(name)?.strip_prefix(b"=").map(<[u8]>::to_vec))
     }
 
     /// The program's name, as the kernel shortens it.
@@ -97,6 +111,34 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     }
 }
 
+/// How the process behind `pidfd` ended that is not (or no longer) our child; `None` when it has not, and where the kernel
+/// does not tell (before Linux 6.15). The kernel knows once its parent has reaped it, which is waited for a moment. To be
+/// asked when `pidfd` is readable, by whoever has held it since before the end.
+pub fn exit_of(pidfd: BorrowedFd<'_>) -> Option<Ended> {
+    if let known @ Some(_) = exit_info(pidfd).ok()? {
+        return known;
+    }
+    let ended = PollFd::new(pidfd, PollFlags::POLLIN);
+    let reaped = PollFd::new(pidfd, PollFlags::empty());
+    let now = Instant::now();
+    if !poll::until(&mut [ended], Some(now)).ok()? || !poll::until(&mut [reaped], Some(now + REAPED_WITHIN)).ok()? {
+        return None;
+    }
+    exit_info(pidfd).ok()?
+}
+
+fn exit_info(pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
+    // SAFETY: the structure is numbers only.
+    let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
+    info.mask = libc::PIDFD_INFO_EXIT.into();
+    // SAFETY: the request's number holds the structure's size, of which the kernel writes no more; it outlives the call.
+    match unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) } {
+        0 if info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0 => Ok(reap::decode(info.exit_code)),
+        0 => Ok(None),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// `NotFound` for "no such process", which std does not classify.
 pub(crate) fn gone_is_not_found(errno: Errno) -> io::Error {
     match errno {
@@ -108,6 +150,7 @@ pub(crate) fn gone_is_not_found(errno: Errno) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     #[test]
     fn we_find_ourselves_and_hold_only_who_we_meant() {
@@ -119,5 +162,32 @@ mod tests {
         let other = Process { start_time: me.start_time + 1, ..me };
         assert!(other.hold().is_none(), "the same number, another process");
         assert!(Process::read(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn the_kernel_tells_how_a_process_ended_that_is_not_our_child() {
+        use std::io::{BufRead, BufReader, Write};
+        use std::process::{Command, Stdio};
+        for (last, ended) in [
+            ("exit 7", Ended::Exited(7)),
+            ("kill -KILL $$", Ended::Signaled { signal: libc::SIGKILL, core_dumped: false }),
+        ] {
+            let line = format!("sh -c 'echo $$; read go; {last}' <&3 & wait; read end <&3");
+            let mut parent = Command::new("sh");
+            parent.args(["-c", &format!("exec 3<&0; {line}")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut parent = parent.spawn().unwrap();
+            let mut pid = String::new();
+            BufReader::new(parent.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+            let pidfd = Process::read(pid.trim().parse().unwrap()).unwrap().hold().unwrap();
+            assert_eq!(exit_of(pidfd.as_fd()), None, "it runs");
+            parent.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+            let soon = Instant::now() + Duration::from_secs(20);
+            assert!(poll::until(&mut [poll::readable(pidfd.as_fd())], Some(soon)).unwrap());
+            // Only this kernel can say whether it knows.
+            let told = exit_of(pidfd.as_fd());
+            assert!(told == Some(ended) || told.is_none() && exit_info(pidfd.as_fd()).is_err(), "{told:?}");
+            drop(parent.stdin.take());
+            parent.wait().unwrap();
+        }
     }
 }

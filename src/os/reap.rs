@@ -95,6 +95,12 @@ pub(crate) fn register(start: impl FnOnce() -> io::Result<u32>) -> io::Result<u3
     pid
 }
 
+/// Registers a child that an earlier image of this process has started (see [`reexec`](crate::os::reexec)): it is waited
+/// for by its pid like any other.
+pub fn register_existing(pid: u32) {
+    started().pids.insert(pid);
+}
+
 /// Gives a child that does not die to [`reap_orphans`].
 pub(crate) fn abandon(pid: u32) {
     started().pids.remove(&pid);
@@ -147,7 +153,8 @@ fn waitpid(pid: u32) -> io::Result<Option<Ended>> {
     }
 }
 
-fn decode(status: i32) -> Option<Ended> {
+/// A wait status in words; `None` for one that is no ending.
+pub(crate) fn decode(status: i32) -> Option<Ended> {
     if libc::WIFEXITED(status) {
         return Some(Ended::Exited(libc::WEXITSTATUS(status)));
     }

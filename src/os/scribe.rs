@@ -1,18 +1,24 @@
 //! Writes down what the instances say: one thread reads all their output pipes and appends whole lines to the log files.
 //!
 //! The thread sleeps until a pipe has something; a pipe's size is the patience an instance meets when the disk is slow.
-//! Several instances of a service share one file, line by line. Line: nothing is parsed, prefixed or judged.
+//! Several instances of a service share one file, line by line. Nothing is taken out of a pipe before it is written, and
+//! a line that was only begun stays in it: a daemon that is killed takes no line with it. Line: nothing is parsed, prefixed or judged.
 
+mod peek;
+
+use crate::base::InstanceId;
 use crate::os::logfile::{LogFile, LogTarget};
+use crate::os::output::PIPE_SIZE;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::collections::{BTreeMap, HashMap};
+use peek::Peek;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,15 +27,15 @@ use std::time::Duration;
 
 /// Longer lines are broken.
 const LINE_MAX: usize = 64 << 10;
-/// What an instance may say while nobody reads.
-const PIPE_SIZE: i32 = 1 << 20;
-/// A line that was begun and not ended is written as it is after this.
+/// A line that was begun and not ended is written as it is after so many milliseconds of silence.
 const PATIENCE: u16 = 500;
 /// The bell's place among the sources.
 const BELL: u64 = 0;
+/// Whose line it is that stands unfinished in a file from earlier.
+const NOBODY: u64 = BELL;
 
-/// A pipe for an instance's output: `write` becomes its stdout and stderr, `read` goes to the scribe. Large, where the
-/// kernel allows.
+/// A pipe for the output of what ends with us: `write` becomes its stdout and stderr, `read` goes to the scribe. Large,
+/// where the kernel allows. An instance, which outlives us, gets an [`Output`](crate::os::output::Output).
 pub fn make_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let _ = nix::fcntl::fcntl(&read, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
@@ -46,13 +52,14 @@ pub struct Scribe {
 }
 
 enum Message {
-    Attach(LogTarget, File),
+    Attach(LogTarget, File, Option<InstanceId>),
     Flush(Sender<()>),
+    Close(Sender<Vec<(InstanceId, OwnedFd)>>),
     Stop,
 }
 
 impl Scribe {
-    /// Starts the thread.
+    /// Starts the thread. A line that stands unfinished in a file was cut off with its writer: the next is a new one.
     pub fn start() -> io::Result<Scribe> {
         let bell = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -66,7 +73,9 @@ impl Scribe {
             sources: BTreeMap::new(),
             logs: HashMap::new(),
             next: BELL + 1,
+            busy: BTreeSet::new(),
             lost: lost.clone(),
+            peek: Peek::new()?,
             buffer: vec![0; LINE_MAX],
         };
         let thread = std::thread::Builder::new().name("scribe".into()).stack_size(256 << 10).spawn(|| desk.work())?;
@@ -77,8 +86,23 @@ impl Scribe {
     /// non-blocking, so it must not share its open file description with a writer.
     pub fn attach(&self, target: LogTarget, read: OwnedFd) -> io::Result<()> {
         nix::fcntl::fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        self.tell(Message::Attach(target, File::from(read)));
+        self.tell(Message::Attach(target, File::from(read), None));
         Ok(())
+    }
+
+    /// The same for the output of an instance, which [`close`](Scribe::close) gives back.
+    pub fn follow(&self, instance: InstanceId, target: LogTarget, read: OwnedFd) -> io::Result<()> {
+        nix::fcntl::fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        self.tell(Message::Attach(target, File::from(read), Some(instance)));
+        Ok(())
+    }
+
+    /// Ends the thread for an image that goes on in our place. What is not written stays in the pipes, lines that were
+    /// only begun as well. Gives back the read ends of instances that may still say something.
+    pub fn close(self) -> Vec<(InstanceId, OwnedFd)> {
+        let (done, back) = channel();
+        self.tell(Message::Close(done));
+        back.recv().unwrap_or_default()
     }
 
     /// Returns when everything that was in the pipes is in the files, or after a second: an instance that has ended
@@ -87,6 +111,11 @@ impl Scribe {
         let (done, wait) = channel();
         self.tell(Message::Flush(done));
         let _ = wait.recv_timeout(Duration::from_secs(1));
+    }
+
+    /// Whether there is still somebody who reads.
+    pub fn lives(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Bytes that could not be written since the start.
@@ -118,21 +147,39 @@ struct Desk {
     sources: BTreeMap<u64, Source>,
     logs: HashMap<PathBuf, SharedLog>,
     next: u64,
+    /// Sources in which there may be more than was seen.
+    busy: BTreeSet<u64>,
     lost: Arc<AtomicU64>,
+    peek: Peek,
     buffer: Vec<u8>,
+}
+
+/// What the thread does after its messages.
+enum Next {
+    Work,
+    Stop,
+    Close(Sender<Vec<(InstanceId, OwnedFd)>>),
 }
 
 /// One instance's pipe.
 struct Source {
     pipe: File,
     path: PathBuf,
-    /// The beginning of a line whose end has not come yet.
-    begun: Vec<u8>,
+    /// Whose it is, where it outlives this daemon.
+    instance: Option<InstanceId>,
+    /// The beginning of a line is in the pipe, and its end has not come yet.
+    waits: bool,
+    /// Nobody is left to write.
+    ended: bool,
+    /// Bytes of its unfinished line that are written already.
+    column: usize,
 }
 
 /// One file with those who write to it.
 struct SharedLog {
     file: LogFile,
+    /// How many write to it.
+    sources: usize,
     /// The source whose line stands unfinished at the end of the file.
     unfinished: Option<u64>,
 }
@@ -141,13 +188,8 @@ impl Desk {
     fn work(mut self) {
         let mut events = [EpollEvent::empty(); 16];
         loop {
-            let patience = if self.sources.values().any(|source| !source.begun.is_empty()) {
-                EpollTimeout::from(PATIENCE)
-            } else {
-                EpollTimeout::NONE
-            };
-            let ready = match self.epoll.wait(&mut events, patience) {
-                Ok(0) => {
+            let ready = match self.epoll.wait(&mut events, self.patience()) {
+                Ok(0) if self.busy.is_empty() => {
                     self.write_what_was_begun();
                     continue;
                 }
@@ -157,92 +199,162 @@ impl Desk {
             };
             for event in events.iter().take(ready) {
                 match event.data() {
-                    BELL if !self.read_messages() => return self.drain(),
-                    BELL => {}
-                    source => {
-                        self.read(source);
-                    }
+                    BELL => match self.read_messages() {
+                        Next::Work => {}
+                        Next::Stop => return self.finish(),
+                        Next::Close(done) => return self.give_back(&done),
+                    },
+                    source => self.wake(source, event.events()),
+                }
+            }
+            for source in self.busy.clone() {
+                if !self.read(source) {
+                    self.busy.remove(&source);
                 }
             }
         }
     }
 
-    /// `false` when told to stop.
-    fn read_messages(&mut self) -> bool {
+    fn patience(&self) -> EpollTimeout {
+        match self.sources.values().any(|source| source.waits) {
+            _ if !self.busy.is_empty() => EpollTimeout::ZERO,
+            true => EpollTimeout::from(PATIENCE),
+            false => EpollTimeout::NONE,
+        }
+    }
+
+    fn read_messages(&mut self) -> Next {
         let _ = self.bell.read();
         while let Ok(message) = self.messages.try_recv() {
             match message {
-                Message::Attach(target, pipe) => self.attach(target, pipe),
+                Message::Attach(target, pipe, instance) => self.attach(target, pipe, instance),
                 Message::Flush(done) => {
-                    self.drain();
+                    self.finish();
                     let _ = done.send(());
                 }
-                Message::Stop => return false,
+                Message::Close(done) => return Next::Close(done),
+                Message::Stop => return Next::Stop,
             }
         }
-        true
+        Next::Work
     }
 
-    fn attach(&mut self, target: LogTarget, pipe: File) {
+    fn give_back(mut self, done: &Sender<Vec<(InstanceId, OwnedFd)>>) {
+        self.drain();
+        let all = std::mem::take(&mut self.sources).into_iter();
+        let (followed, own): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(_, source)| source.instance.is_some());
+        self.sources = own;
+        self.finish();
+        // Whoever asked waits for it.
+        let followed = followed.into_values().filter_map(|source| Some((source.instance?, source.pipe.into())));
+        let _ = done.send(followed.collect());
+    }
+
+    fn attach(&mut self, target: LogTarget, pipe: File, instance: Option<InstanceId>) {
         let id = self.next;
         self.next += 1;
-        if let Err(errno) = self.epoll.add(&pipe, EpollEvent::new(EpollFlags::EPOLLIN, id)) {
+        // Told of each time something comes, not of what is left in the pipe for later.
+        let news = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        if let Err(errno) = self.epoll.add(&pipe, EpollEvent::new(news, id)) {
             return log::error!("output for {} cannot be read: {errno}", target.path.display());
         }
         let path = target.path.clone();
-        let fresh = || SharedLog { file: LogFile::new(target.clone()), unfinished: None };
-        self.logs.entry(path.clone()).or_insert_with(fresh).file.target = target.clone();
-        self.sources.insert(id, Source { pipe, path, begun: Vec::new() });
+        let fresh = || SharedLog {
+            file: LogFile::new(target.clone()),
+            sources: 0,
+            unfinished: ends_within_a_line(&path).then_some(NOBODY),
+        };
+        let log = self.logs.entry(path.clone()).or_insert_with(fresh);
+        log.file.target = target.clone();
+        log.sources += 1;
+        self.sources.insert(id, Source { pipe, path, instance, waits: false, ended: false, column: 0 });
+        // Of a pipe whose writers are gone already no news would come.
+        self.busy.insert(id);
+    }
+
+    fn wake(&mut self, id: u64, events: EpollFlags) {
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.ended |= events.contains(EpollFlags::EPOLLHUP);
+            self.busy.insert(id);
+        }
     }
 
     /// Writes everything that is in the pipes, and lines that were only begun.
+    fn finish(&mut self) {
+        self.drain();
+        self.write_what_was_begun();
+    }
+
+    /// Writes all whole lines that are in the pipes.
     fn drain(&mut self) {
         for source in self.sources.keys().copied().collect::<Vec<_>>() {
             // More than this one fills its pipe faster than it is emptied: it will not hold up the others.
-            let most = PIPE_SIZE as usize / LINE_MAX + 1;
+            let most = 2 * PIPE_SIZE as usize / LINE_MAX;
             for _ in 0..most {
                 if !self.read(source) {
                     break;
                 }
             }
         }
-        self.write_what_was_begun();
     }
 
     fn write_what_was_begun(&mut self) {
-        for (id, source) in &mut self.sources {
-            let begun = std::mem::take(&mut source.begun);
-            self.lost.fetch_add(write(&mut self.logs, &source.path, *id, &begun), Ordering::Relaxed);
+        let waiting = self.sources.iter_mut().filter(|(_, source)| source.waits);
+        let waiting: Vec<u64> = waiting.map(|(id, _)| *id).collect();
+        for id in waiting {
+            if let Some(seen) = self.look(id) {
+                self.put(id, seen, false);
+                self.busy.insert(id);
+            }
         }
     }
 
-    /// Reads once and writes the lines; `false` when nothing (more) is there.
+    /// Looks once and writes the lines; `false` when nothing (more) is to be written now.
     fn read(&mut self, id: u64) -> bool {
+        let Some(seen) = self.look(id) else { return false };
         let Some(source) = self.sources.get_mut(&id) else { return false };
-        let read = match source.pipe.read(&mut self.buffer) {
-            Ok(0) => 0,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
-            Err(_) => 0,
-        };
-        if read == 0 {
+        let text = self.buffer.get(..seen).unwrap_or_default();
+        match text.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => self.put(id, end + 1, false),
+            None if source.column + seen >= LINE_MAX => self.put(id, seen, true),
+            None if source.ended => self.put(id, seen, false),
+            None => {
+                source.waits = true;
+                false
+            }
+        }
+    }
+
+    /// Bytes that are in the buffer now; `None` when there are none, or no more will come.
+    fn look(&mut self, id: u64) -> Option<usize> {
+        let source = self.sources.get_mut(&id)?;
+        match self.peek.look(&source.pipe, &mut self.buffer) {
+            Ok(seen) if seen > 0 => return Some(seen),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Ok(_) => {}
+            Err(error) => log::error!("output for {} cannot be read: {error}", source.path.display()),
+        }
+        self.close(id);
+        None
+    }
+
+    /// Writes the buffer's first `bytes`, and then takes them out of the pipe; `false` when that is its end.
+    fn put(&mut self, id: u64, bytes: usize, broken: bool) -> bool {
+        let Some(source) = self.sources.get_mut(&id) else { return false };
+        let text = self.buffer.get(..bytes).unwrap_or_default();
+        let last_line = text.iter().rev().take_while(|byte| **byte != b'\n').count();
+        source.column = if last_line == bytes { source.column + bytes } else { last_line };
+        source.waits = false;
+        let mut lost = write(&mut self.logs, &source.path, id, text);
+        if broken {
+            source.column = 0;
+            lost += write(&mut self.logs, &source.path, id, b"\n");
+        }
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        if let Err(error) = self.peek.take(&source.pipe, bytes) {
+            log::error!("output for {} cannot be read any more: {error}", source.path.display());
             self.close(id);
             return false;
-        }
-        let text = self.buffer.get(..read).unwrap_or_default();
-        let (lines, begun) = text.split_at(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
-        let whole = !lines.is_empty();
-        if whole {
-            source.begun.extend_from_slice(lines);
-            let ended = std::mem::take(&mut source.begun);
-            self.lost.fetch_add(write(&mut self.logs, &source.path, id, &ended), Ordering::Relaxed);
-        }
-        source.begun.extend_from_slice(begun);
-        if source.begun.len() >= LINE_MAX {
-            let mut long = std::mem::take(&mut source.begun);
-            long.push(b'\n');
-            self.lost.fetch_add(write(&mut self.logs, &source.path, id, &long), Ordering::Relaxed);
         }
         true
     }
@@ -250,9 +362,12 @@ impl Desk {
     fn close(&mut self, id: u64) {
         let Some(source) = self.sources.remove(&id) else { return };
         let _ = self.epoll.delete(&source.pipe);
-        self.lost.fetch_add(write(&mut self.logs, &source.path, id, &source.begun), Ordering::Relaxed);
-        if !self.sources.values().any(|other| other.path == source.path) {
-            self.logs.remove(&source.path);
+        self.busy.remove(&id);
+        if let Some(log) = self.logs.get_mut(&source.path) {
+            log.sources -= 1;
+            if log.sources == 0 {
+                self.logs.remove(&source.path);
+            }
         }
     }
 }
@@ -270,106 +385,14 @@ fn write(logs: &mut HashMap<PathBuf, SharedLog>, path: &PathBuf, id: u64, text: 
     lost as u64
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Bytes;
-    use nix::unistd::write as put;
-    use std::fs;
-    use std::path::Path;
-
-    fn scratch(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("pintle-scribe-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        dir
-    }
-
-    fn target(path: &Path) -> LogTarget {
-        LogTarget { path: path.into(), max: Bytes(64 << 20), keep: 2 }
-    }
-
-    fn attached(scribe: &Scribe, target: LogTarget) -> OwnedFd {
-        let (read, write) = make_pipe().unwrap();
-        scribe.attach(target, read).unwrap();
-        write
-    }
-
-    #[test]
-    fn several_instances_share_a_file_line_by_line() {
-        let dir = scratch("share");
-        let path = dir.join("web.log");
-        let scribe = Scribe::start().unwrap();
-        let (one, two) = (attached(&scribe, target(&path)), attached(&scribe, target(&path)));
-        put(&one, b"one be").unwrap();
-        put(&two, b"two\n").unwrap();
-        put(&one, b"gun\n").unwrap();
-        scribe.flush();
-        put(&one, b"unfinished").unwrap();
-        scribe.flush();
-        let text = fs::read_to_string(&path).unwrap();
-        let lines = text.lines().collect::<std::collections::BTreeSet<_>>();
-        assert_eq!(lines.into_iter().collect::<Vec<_>>(), ["one begun", "two", "unfinished"]);
-        put(&one, b" after all\n").unwrap();
-        scribe.flush();
-        put(&one, b"cut").unwrap();
-        scribe.flush();
-        put(&two, b"other\n").unwrap();
-        scribe.flush();
-        assert!(fs::read_to_string(&path).unwrap().ends_with("unfinished after all\ncut\nother\n"));
-        drop((one, two));
-        drop(scribe);
-        fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn what_is_in_the_pipe_is_written_before_the_thread_ends() {
-        let dir = scratch("end");
-        let path = dir.join("web.log");
-        let scribe = Scribe::start().unwrap();
-        let pipe = attached(&scribe, target(&path));
-        put(&pipe, b"last words").unwrap();
-        drop(scribe);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "last words");
-        assert_eq!(put(&pipe, b"x"), Err(Errno::EPIPE), "nobody reads any more");
-        fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn eight_mebibytes_come_through_rotation_whole() {
-        let dir = scratch("eight");
-        let path = dir.join("web.log");
-        let scribe = Scribe::start().unwrap();
-        let pipe = attached(&scribe, LogTarget { path: path.clone(), max: Bytes(1 << 20), keep: 20 });
-        let line = |number: u32| format!("{number:063}\n");
-        let lines = (8 << 20) / 64;
-        let mut pipe = File::from(pipe);
-        for number in 0..lines {
-            io::Write::write_all(&mut pipe, line(number).as_bytes()).unwrap();
-        }
-        drop(pipe);
-        drop(scribe);
-        let files = (0..20).rev().map(|number| crate::os::logfile::rotated(&path, number));
-        let texts = files.filter_map(|file| fs::read_to_string(file).ok()).collect::<Vec<_>>();
-        assert!(texts.len() >= 8 && texts.iter().all(|text| text.len() <= 1 << 20 && text.ends_with('\n')));
-        assert!(texts.concat().lines().map(|line| line.parse::<u32>().unwrap()).eq(0..lines));
-        fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn an_endless_line_is_broken_and_a_full_disk_holds_nobody_up() {
-        let dir = scratch("endless");
-        let path = dir.join("web.log");
-        let scribe = Scribe::start().unwrap();
-        let (endless, full) = (attached(&scribe, target(&path)), attached(&scribe, target(Path::new("/dev/full"))));
-        io::Write::write_all(&mut File::from(endless), &vec![b'x'; 3 * LINE_MAX]).unwrap();
-        io::Write::write_all(&mut File::from(full), &vec![b'\n'; 3 << 20]).unwrap();
-        scribe.flush();
-        let lost = scribe.lost();
-        drop(scribe);
-        assert!(lost >= 2 << 20, "{lost}");
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.lines().count() >= 2 && text.lines().all(|line| line.len() <= 2 * LINE_MAX));
-        assert_eq!(text.bytes().filter(|byte| *byte == b'x').count(), 3 * LINE_MAX);
-        fs::remove_dir_all(&dir).unwrap();
-    }
+fn ends_within_a_line(path: &Path) -> bool {
+    let mut last = [b'\n'];
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)
+    });
+    read.is_ok() && last != *b"\n"
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Signals to the daemon as something its loop can poll: each becomes a byte in a pipe.
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::{SigHandler, Signal as Number, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal as Number, signal};
 use signal_hook::SigId;
 use signal_hook::low_level;
 use std::fs::File;
@@ -32,7 +32,7 @@ pub struct Signals {
     read: File,
     handlers: Vec<SigId>,
     /// Held open for the handlers, which know it by number.
-    _write: OwnedFd,
+    write: OwnedFd,
 }
 
 impl Signals {
@@ -42,8 +42,8 @@ impl Signals {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         // SAFETY: ignoring runs no code of ours.
         unsafe { signal(Number::SIGPIPE, SigHandler::SigIgn) }?;
-        let mut signals = Signals { read: File::from(read), handlers: Vec::new(), _write: write };
-        let pipe = signals._write.as_raw_fd();
+        let mut signals = Signals { read: File::from(read), handlers: Vec::new(), write };
+        let pipe = signals.write.as_raw_fd();
         for (number, _) in HEARD {
             let byte = number as u8;
             // SAFETY: the handler only calls write, which is async-signal-safe, and leaves errno to signal-hook, which
@@ -55,7 +55,17 @@ impl Signals {
             };
             signals.handlers.push(heard?);
         }
+        // An image that we replaced had them wait for these handlers.
+        SigSet::empty().thread_set_mask()?;
         Ok(signals)
+    }
+
+    /// Hears what the `Signals` of an earlier image had heard and not yet taken; `earlier` is its pipe's end.
+    pub fn hear_again(&self, earlier: OwnedFd) -> io::Result<()> {
+        let mut bytes = [0; 64];
+        let read = nix::unistd::read(&earlier, &mut bytes)?;
+        nix::unistd::write(&self.write, bytes.get(..read).unwrap_or_default())?;
+        Ok(())
     }
 
     /// The signals that came since the last time, in order.
@@ -98,5 +108,12 @@ mod tests {
         assert!(until(&mut [readable(signals.as_fd())], Some(Instant::now() + Duration::from_secs(20))).unwrap());
         assert_eq!(signals.take(), [Signal::Reload, Signal::Stop, Signal::Reexec, Signal::Stop]);
         assert_eq!(signals.take(), []);
+
+        let after = Signals::listen().unwrap();
+        assert!(after.hear_again(signals.read.try_clone().unwrap().into()).is_err(), "nothing is there to be read");
+        raise(Number::SIGHUP).unwrap();
+        let mut after = Signals::listen().unwrap();
+        after.hear_again(signals.read.try_clone().unwrap().into()).unwrap();
+        assert_eq!(after.take(), [Signal::Reload]);
     }
 }

@@ -5,12 +5,12 @@
 use crate::config::Address;
 use crate::os::files::{because, make_dir};
 use crate::os::process::{Process, processes};
-use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{Backlog, getsockopt, listen};
+use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials};
+use nix::sys::socket::{Backlog, SockaddrStorage, getsockname, getsockopt, listen};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -48,6 +48,59 @@ pub fn private(like: &Address, dir: &Path) -> io::Result<(OwnedFd, Address)> {
             let bound = Address::Tcp(listener.local_addr()?);
             Ok((listener.into(), bound))
         }
+    }
+}
+
+/// Whether `socket` is one that listens on exactly `address`.
+pub fn listens_on(socket: &OwnedFd, address: &Address) -> bool {
+    let bound = getsockname::<SockaddrStorage>(socket.as_raw_fd()).ok().filter(|_| {
+        // No socket at all has no such option.
+        getsockopt(socket, AcceptConn).unwrap_or(false)
+    });
+    match (address, bound) {
+        (Address::Tcp(SocketAddr::V4(address)), Some(bound)) => {
+            bound.as_sockaddr_in().is_some_and(|bound| (bound.ip(), bound.port()) == (*address.ip(), address.port()))
+        }
+        (Address::Tcp(SocketAddr::V6(address)), Some(bound)) => {
+            bound.as_sockaddr_in6().is_some_and(|bound| (bound.ip(), bound.port()) == (*address.ip(), address.port()))
+        }
+        (Address::Unix(path), Some(bound)) => bound.as_unix_addr().is_some_and(|bound| bound.path() == Some(path)),
+        (_, None) => false,
+    }
+}
+
+/// A copy of the socket with which the process behind `pidfd` listens on `address`. Only root, and whoever may trace the
+/// process, is given it.
+pub fn of_process(pidfd: BorrowedFd<'_>, pid: u32, address: &Address) -> io::Result<OwnedFd> {
+    let dir = format!("/proc/{pid}/fd");
+    let entries = fs::read_dir(&dir).map_err(|error| because("list", Path::new(&dir), &error))?;
+    let is_socket = |path: &Path| fs::read_link(path).is_ok_and(|file| file.to_string_lossy().starts_with("socket:"));
+    let sockets = entries.flatten().filter(|entry| is_socket(&entry.path()));
+    let numbers = sockets.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "it does not listen there");
+    for number in numbers {
+        // SAFETY: passes integers only; a non-negative answer is a new descriptor (CLOEXEC) that nobody else owns.
+        let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) };
+        if copy < 0 {
+            last = io::Error::last_os_error();
+            continue;
+        }
+        // SAFETY: as above.
+        let copy = unsafe { OwnedFd::from_raw_fd(copy as i32) };
+        if listens_on(&copy, address) {
+            return Ok(copy);
+        }
+    }
+    Err(last)
+}
+
+/// Removes the file of a Unix socket; what is no socket is left alone, and so is everything else.
+pub fn unlink(address: &Address) {
+    if let Address::Unix(path) = address
+        && path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket())
+    {
+        // A file that stays is in nobody's way: whoever binds there replaces one that nobody answers on.
+        let _ = fs::remove_file(path);
     }
 }
 

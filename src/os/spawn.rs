@@ -6,13 +6,13 @@
 //! fail for lack of memory. Line: what is run, and as whom, is decided by the caller.
 
 mod child;
+mod launch;
 
 use crate::os::process::{pidfd_open, start_time};
 use crate::os::users::{self, User};
-use crate::os::{group, program, reap};
+use crate::os::{group, private_tmp, program, reap};
 use child::{Failed, Identity, Plan, Step};
 use nix::fcntl::{FcntlArg, OFlag};
-use nix::sys::signal::{SigSet, SigmaskHow};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -53,6 +53,13 @@ pub struct Start<'a> {
     pub open_files: Option<u64>,
     /// Soft limit of core dumps in bytes.
     pub core: Option<u64>,
+    /// Soft limit of the processes its user may have: where there is no control group, the end of a fork bomb. The
+    /// kernel does not hold root to it.
+    pub processes: Option<u64>,
+    /// The directory of the control group it is to be in, from its first instruction on (`cgroup::Group::entry`).
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// It sees this directory's `tmp` and `var-tmp` as /tmp and /var/tmp (`private_tmp::make`). Only root can do so.
+    pub private_tmp: Option<&'a Path>,
 }
 
 impl<'a> Start<'a> {
@@ -74,6 +81,9 @@ impl<'a> Start<'a> {
             no_new_privs: false,
             open_files: None,
             core: None,
+            processes: None,
+            cgroup: None,
+            private_tmp: None,
         }
     }
 }
@@ -102,6 +112,7 @@ fn prepare_and_launch(what: &Start<'_>, program: &str) -> io::Result<Child> {
     let argv = what.argv.iter().map(|arg| CString::new(arg.as_str())).collect::<Result<Vec<_>, _>>()?;
     let env = environment(what)?;
     let cwd = CString::new(what.cwd.as_os_str().as_encoded_bytes())?;
+    let private_tmp = what.private_tmp.map(private_tmp::mounts).transpose()?;
     let oom_score_adj = what.oom_score_adj.map(|score| score.to_string());
     let mut listen_pid = child::LISTEN_PID;
     let listen_pid = if what.sockets.is_empty() { std::ptr::null_mut() } else { listen_pid.as_mut_ptr() };
@@ -123,9 +134,12 @@ fn prepare_and_launch(what: &Start<'_>, program: &str) -> io::Result<Child> {
         no_new_privs: what.no_new_privs,
         open_files: what.open_files,
         core: what.core,
+        processes: what.processes,
+        cgroup: what.cgroup.map(|fd| fd.as_raw_fd()),
+        private_tmp: private_tmp.as_ref(),
         report: report.as_raw_fd(),
     };
-    let pid = launch(&mut plan)?;
+    let pid = launch::launch(&mut plan)?;
     drop(report);
 
     if let Some(failed) = Failed::read(&mut reports) {
@@ -136,23 +150,6 @@ fn prepare_and_launch(what: &Start<'_>, program: &str) -> io::Result<Child> {
         let _ = group::signal(pid, libc::SIGKILL);
         let _ = reap::wait(pid);
     })
-}
-
-/// Makes the child and returns once it has executed its program or given up.
-fn launch(plan: &mut Plan<'_>) -> io::Result<u32> {
-    let mut stack = child::Stack::new();
-    // No handler of ours may run in the child, where it would change our memory: the child unblocks the signals when
-    // it has reset their handlers.
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    let pid = reap::register(|| {
-        // SAFETY: the stack and the plan outlive the child's use of them, because CLONE_VFORK suspends this thread until
-        // it has called execve or _exit; `child::main` makes system calls only and does not unwind.
-        let pid = unsafe { libc::clone(child::main, stack.top(), flags, (&raw mut *plan).cast()) };
-        u32::try_from(pid).map_err(|_| io::Error::last_os_error())
-    });
-    let _ = before.thread_set_mask();
-    pid
 }
 
 fn identify(pid: u32) -> io::Result<Child> {
@@ -212,6 +209,11 @@ fn explain(failed: &Failed, what: &Start<'_>, program: &str, path: Option<&str>)
         Step::Descriptors => format!("pass its descriptors: {kernel}"),
         Step::Session => format!("give it a session of its own: {kernel}"),
         Step::Limits => format!("set its limits: {kernel}"),
+        Step::Group => format!("put it into its control group: {kernel}"),
+        Step::PrivateTmp if !users::is_root() => {
+            "give it a private /tmp: only root may; run Pintle as root, or leave private_tmp out".into()
+        }
+        Step::PrivateTmp => format!("give it a private /tmp: {kernel}"),
     };
     io::Error::new(kernel.kind(), why)
 }

@@ -13,6 +13,14 @@ pub fn status(line: &str) {
     tell(&[NotifyState::Status(line)]);
 }
 
+/// The configuration is read again; [`ready`] says when that is done.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => log::warn!("tell systemd of the reload: {error}"),
+    }
+}
+
 /// The apps are being stopped.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
@@ -26,6 +34,11 @@ pub fn alive() {
 /// How often [`alive`] is to be said: half of `WatchdogSec=`. `None`: nobody waits for it.
 pub fn heartbeat() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2)
+}
+
+/// Whether a service manager started us that hears what is said here.
+pub fn is_listening() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
 }
 
 fn tell(state: &[NotifyState<'_>]) {

@@ -37,9 +37,25 @@ impl Place {
     pub fn cache(&self, app: &AppName) -> PathBuf {
         self.app(app).join("cache")
     }
+    /// What nginx includes.
+    pub fn nginx(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("nginx")
+    }
     /// The log of a service.
     pub fn service_log(&self, app: &AppName, service: &ServiceName) -> PathBuf {
         self.app(app).join("logs").join(format!("{service}.log"))
+    }
+    /// The private /tmp of each instance that has one.
+    pub fn private_tmps(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("tmp")
+    }
+    /// Where instances tell how they are.
+    pub fn notify_sockets(&self) -> PathBuf {
+        self.runtime_dir.join("notify")
+    }
+    /// What instances write to.
+    pub fn outputs(&self) -> PathBuf {
+        self.runtime_dir.join("instances")
     }
     /// What the command line talks to.
     pub fn control_socket(&self) -> PathBuf {

@@ -65,6 +65,22 @@ impl Diary {
         Ok(Opened { diary, snapshot, notice })
     }
 
+    /// Whether [`Diary::open`] would find a sound diary that it can bring forward, or none. Changes nothing: another
+    /// process may be writing it.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, or was written by a newer Pintle.
+    pub fn check(state_dir: &Path) -> Result<(), StoreError> {
+        let path = state_dir.join(NAME);
+        if !any_part(&path) {
+            return Ok(());
+        }
+        let connection =
+            connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| explain("open", &path, &error))?;
+        check_identity(&connection, &path)?;
+        check_pages(&connection, &path)
+    }
+
     /// Opens the diary to look something up while no daemon runs. Changes nothing.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! Which processes should run, and what is to be done about the difference.
 //!
-//! [`instance`] is the machine of one instance, [`backoff`] says how long a crashed one waits, [`services`] compares
-//! what is wanted of an app with what is there and asks for the next steps (order of services, handover between
-//! releases). Line: pure. Time comes in as a value, the next deadline goes out; `daemon` spawns, signals and reaps.
+//! [`instance`] is the machine of one instance, [`notice`] what a process says of itself, [`backoff`] how long a crashed
+//! one waits; [`services`] compares what is wanted of an app with what is there and asks for the next steps (order of
+//! services, handover between releases), [`routes`] remembers where clients are sent. Line: pure. Time comes in as a value, the next deadline goes out; `daemon` spawns, signals and reaps.
 
 pub mod backoff;
 pub mod instance;
+pub mod notice;
+pub mod routes;
 pub mod services;
 
 pub use instance::{Deed, Input, Instance, State};
-pub use services::{Order, Services, Slot, Target};
+pub use services::{Order, Services, Slot, Survivor, Target};

@@ -5,7 +5,8 @@
 //! services start when those they come `after` are up, stop in the reverse order, and the old round makes way for the
 //! new one as the service's handover says. It is called again after every event, and doing it twice changes nothing.
 
-use super::instance::{Deed, Input, Instance, Policy, State, Wanted};
+use super::instance::{Deed, Input, Instance, Policy, State, Survival, Wanted};
+use super::routes::Routes;
 use crate::base::{InstanceId, ReleaseName, ServiceName};
 use crate::config::{Handover, Ready, Service};
 use std::collections::BTreeMap;
@@ -19,6 +20,27 @@ pub struct Target {
     pub release: ReleaseName,
     /// Its services.
     pub services: BTreeMap<ServiceName, Arc<Service>>,
+    /// How long one of them may take to be ready.
+    pub startup: Duration,
+}
+
+/// An instance that an earlier daemon started and that runs.
+#[derive(Debug, Clone)]
+pub struct Survivor {
+    /// Its process.
+    pub instance: InstanceId,
+    /// The definition it was started by.
+    pub service: Arc<Service>,
+    /// The release it runs.
+    pub release: ReleaseName,
+    /// 0 to `instances` - 1.
+    pub index: u32,
+    /// The start of the service it belongs to.
+    pub round: u64,
+    /// The port it was given.
+    pub port: Option<u16>,
+    /// How far it had come.
+    pub survival: Survival,
 }
 
 /// One instance of one round of a service.
@@ -32,23 +54,31 @@ pub struct Slot {
     pub index: u32,
     /// Its process, from the order to spawn until its exit was seen.
     pub process: Option<InstanceId>,
+    /// The port its process was given, where it listens by itself.
+    pub port: Option<u16>,
     /// Its machine.
     pub machine: Instance,
-    round: u64,
+    /// The start of the service it belongs to; the higher the later.
+    pub round: u64,
 }
 
 impl Slot {
-    fn new(service: &Arc<Service>, release: &ReleaseName, round: u64, index: u32) -> Slot {
-        let policy = Policy {
-            restart: service.restart,
-            // Nobody tells of readiness yet (check-config says so): an instance that waited for it would never be up.
-            ready: Ready::Exec,
-            stop_timeout: service.stop_timeout,
-            seed: round.wrapping_mul(31).wrapping_add(u64::from(index)),
-        };
+    fn new(service: &Arc<Service>, release: &ReleaseName, startup: Duration, round: u64, index: u32) -> Slot {
+        let machine = Instance::new(policy(service, startup, round, index));
         let (service, release) = (service.clone(), release.clone());
-        Slot { service, release, index, process: None, machine: Instance::new(policy), round }
+        Slot { service, release, index, process: None, port: None, machine, round }
     }
+}
+
+fn policy(service: &Service, startup: Duration, round: u64, index: u32) -> Policy {
+    let ready = match (service.handover, service.ready) {
+        // Clients are sent to it as soon as it is up: it must at least listen by then.
+        (Handover::Port, Ready::Exec) => Ready::Probe,
+        (_, ready) => ready,
+    };
+    let seed = round.wrapping_mul(31).wrapping_add(u64::from(index));
+    let (restart, watchdog, stop_timeout) = (service.restart, service.watchdog, service.stop_timeout);
+    Policy { restart, ready, startup, watchdog, stop_timeout, seed }
 }
 
 /// What is to be done with processes.
@@ -56,13 +86,25 @@ impl Slot {
 #[allow(missing_docs)]
 pub enum Order {
     /// Start a process; answered by `Spawned` or `SpawnFailed` for this id.
-    Spawn { instance: InstanceId, service: Arc<Service>, release: ReleaseName, index: u32 },
+    Spawn { instance: InstanceId, service: Arc<Service>, release: ReleaseName, round: u64, index: u32, restarts: u64 },
+    /// Look whether a starting instance is ready; answered by `Looked`.
+    Look { instance: InstanceId, service: Arc<Service>, release: ReleaseName, port: Option<u16> },
+    /// It showed that it is ready.
+    BecameReady { instance: InstanceId },
+    /// Send clients to these ports, then wait until the old ones are quiet; answered by [`Services::routed`].
+    Route { service: Arc<Service>, release: ReleaseName, ports: Vec<u16>, old: Vec<u16> },
     /// Send `signal` to the instance's group.
     Terminate { instance: InstanceId, signal: i32 },
+    /// It hangs: let its process abort.
+    Abort { instance: InstanceId, service: ServiceName, why: String },
     /// Kill the instance's whole group.
     Kill { instance: InstanceId },
+    /// Nobody will fill this place any more.
+    Vacated { service: ServiceName, round: u64, index: u32 },
     /// It ended, or could not be started, and nobody had asked for that.
     Ended { service: ServiceName, release: ReleaseName, words: String },
+    /// Clients could not be sent to it.
+    Unrouted { service: ServiceName, release: ReleaseName, why: String },
     /// It keeps ending; said once per loop.
     CrashLoop { service: ServiceName, failures: u32, words: String },
 }
@@ -79,11 +121,16 @@ pub struct Services {
     /// ... but said otherwise of these services since.
     said_otherwise: BTreeMap<ServiceName, bool>,
     slots: Vec<Slot>,
+    routes: Routes,
+    /// There are survivors, and what should run was not said yet: nothing is started or stopped until it is.
+    undecided: bool,
 }
 
 impl Services {
     /// Wants `target` to run. Services of it that run already are left alone.
     pub fn run(&mut self, target: Target) {
+        self.undecided = false;
+        self.routes.forgive();
         self.wanted_round.clear();
         for (name, service) in &target.services {
             let round = self.round_that_runs(service, &target.release).unwrap_or_else(|| self.new_round());
@@ -94,8 +141,19 @@ impl Services {
 
     /// Wants nothing to run.
     pub fn run_nothing(&mut self) {
+        self.undecided = false;
         self.target = None;
         self.wanted_round.clear();
+    }
+
+    /// Takes in what an earlier daemon left running. Until [`Services::run`] or [`Services::run_nothing`] says what
+    /// should run, it stays as it is.
+    pub fn adopt(&mut self, now: Duration, startup: Duration, survivor: Survivor) {
+        let Survivor { instance, service, release, index, round, port, survival } = survivor;
+        let machine = Instance::adopted(policy(&service, startup, round, index), now, survival);
+        self.rounds_made = self.rounds_made.max(round);
+        self.undecided = true;
+        self.slots.push(Slot { service, release, index, process: Some(instance), port, machine, round });
     }
 
     /// A person stops a service (`None`: the app), or lifts that again.
@@ -144,10 +202,11 @@ impl Services {
     /// What runs is exactly what should: every wanted instance up, nothing else left.
     pub fn is_settled(&self) -> bool {
         let strangers = self.slots.iter().any(|slot| !self.is_wanted(slot));
-        let complete =
-            self.target.iter().flat_map(|target| target.services.values()).all(|service| {
-                self.holds(&service.name) || (0..service.instances).all(|index| self.is_up(service, index))
-            });
+        let complete = self
+            .target
+            .iter()
+            .flat_map(|target| target.services.values())
+            .all(|service| self.holds(&service.name) || (self.all_up(service) && self.is_routed(service)));
         complete && !strangers
     }
     /// No process of any round is left of a release other than the target's.
@@ -157,7 +216,7 @@ impl Services {
 
     /// When [`Services::tick`] is due.
     pub fn deadline(&self) -> Option<Duration> {
-        self.slots.iter().filter_map(|slot| slot.machine.deadline()).min()
+        self.slots.iter().filter_map(|slot| slot.machine.deadline()).chain(self.routes.deadline()).min()
     }
 
     /// Takes what happened to one process. Unknown ids (of processes long gone) are ignored.
@@ -167,19 +226,41 @@ impl Services {
         };
         let mut orders = vec![];
         let asked_to_end = matches!(self.slots[at].machine.state(), State::Stopping { .. });
-        let end = match &input {
-            Input::Exited { words, .. } | Input::SpawnFailed(words) => Some(words.clone()),
-            _ => None,
-        };
-        if end.is_some() {
+        let ended = matches!(input, Input::Exited { .. } | Input::SpawnFailed(_));
+        if ended {
             self.slots[at].process = None;
         }
         self.feed(at, now, input, mint, &mut orders);
         let slot = &self.slots[at];
         let did_its_job = matches!(slot.machine.state(), State::Held { done: true, .. });
-        if let Some(words) = end.filter(|_| !asked_to_end && !did_its_job) {
+        if ended && !asked_to_end && !did_its_job {
             let (service, release) = (slot.service.name.clone(), slot.release.clone());
+            let words = slot.machine.last_exit().unwrap_or_default().to_owned();
             orders.push(Order::Ended { service, release, words });
+        }
+        orders.extend(self.reconcile(now, mint));
+        orders
+    }
+
+    /// Its process exists, and was given this port.
+    pub fn has_port(&mut self, instance: InstanceId, port: Option<u16>) {
+        self.slots.iter_mut().filter(|slot| slot.process == Some(instance)).for_each(|slot| slot.port = port);
+    }
+
+    /// [`Order::Route`] was carried out, or could not be.
+    pub fn routed(
+        &mut self,
+        now: Duration,
+        service: &ServiceName,
+        release: &ReleaseName,
+        result: Result<(), String>,
+        mint: &mut u64,
+    ) -> Vec<Order> {
+        let mut orders = vec![];
+        if self.routes.changed(now, service, result.is_ok())
+            && let Err(why) = result
+        {
+            orders.push(Order::Unrouted { service: service.clone(), release: release.clone(), why });
         }
         orders.extend(self.reconcile(now, mint));
         orders
@@ -188,6 +269,7 @@ impl Services {
     /// Takes the passing of time.
     pub fn tick(&mut self, now: Duration, mint: &mut u64) -> Vec<Order> {
         let mut orders = vec![];
+        self.routes.tick(now);
         for at in 0..self.slots.len() {
             self.feed(at, now, Input::Tick, mint, &mut orders);
         }
@@ -198,15 +280,23 @@ impl Services {
     /// Orders what may happen next towards what is wanted.
     pub fn reconcile(&mut self, now: Duration, mint: &mut u64) -> Vec<Order> {
         let mut orders = vec![];
+        if self.undecided {
+            return orders;
+        }
         loop {
             self.add_missing_slots();
             let step = self.next_start().or_else(|| self.next_stop());
             let Some((at, wanted)) = step else { break };
             self.feed(at, now, Input::Want(wanted), mint, &mut orders);
         }
-        let mut slots = std::mem::take(&mut self.slots);
-        slots.retain(|slot| self.is_wanted(slot) || slot.process.is_some() || !slot.machine.is_gone());
+        orders.extend(self.next_routes(now));
+        let slots = std::mem::take(&mut self.slots);
+        let stays = |slot: &Slot| self.is_wanted(slot) || slot.process.is_some() || !slot.machine.is_gone();
+        let (slots, gone): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(stays);
         self.slots = slots;
+        let vacated =
+            |slot: Slot| Order::Vacated { service: slot.service.name.clone(), round: slot.round, index: slot.index };
+        orders.extend(gone.into_iter().map(vacated));
         orders
     }
 
@@ -230,27 +320,52 @@ impl Services {
         Some((slot, Wanted::Down))
     }
 
+    /// Where clients are to be sent from now on: services handed over by port whose new instances are all up.
+    fn next_routes(&mut self, now: Duration) -> Vec<Order> {
+        let Some(target) = &self.target else { return vec![] };
+        let services = target.services.values().filter(|service| is_sent_to(service) && !self.holds(&service.name));
+        let ready: Vec<_> = services.filter_map(|service| Some((service.clone(), self.ports(service)?))).collect();
+        let release = target.release.clone();
+        let change = |(service, ports): (Arc<Service>, Vec<u16>)| {
+            let old = self.routes.change(now, &service.name, &ports)?;
+            Some(Order::Route { service, release: release.clone(), ports, old })
+        };
+        ready.into_iter().filter_map(change).collect()
+    }
+
+    /// The ports of the wanted round, once all of it is up.
+    fn ports(&self, service: &Service) -> Option<Vec<u16>> {
+        let round = self.wanted_round.get(&service.name);
+        let slots = || self.slots.iter().filter(|slot| slot.service.name == service.name && Some(&slot.round) == round);
+        let port = |index: u32| slots().find(|slot| slot.index == index)?.port;
+        (0..service.instances).map(port).collect::<Option<Vec<u16>>>().filter(|_| self.all_up(service))
+    }
+
+    fn is_routed(&self, service: &Service) -> bool {
+        !is_sent_to(service) || self.ports(service).is_some_and(|ports| self.routes.lead_to(&service.name, &ports))
+    }
+
     fn dependencies_are_up(&self, service: &Service) -> bool {
         let Some(target) = &self.target else { return false };
         service.after.iter().all(|name| match target.services.get(name) {
-            Some(dependency) if !self.holds(name) => {
-                (0..dependency.instances).all(|index| self.is_up(dependency, index))
-            }
+            Some(dependency) if !self.holds(name) => self.all_up(dependency),
             _ => true,
         })
     }
 
-    /// Handover, the new side: with a socket the new instance starts beside the old one, one index after the other, and
-    /// never beside two (restarts in quick succession must not pile up); otherwise all of the old round must be gone.
+    /// Handover, the new side: with a socket the new instance starts beside the old one, one index after the other;
+    /// with ports the whole new round starts beside the old one; neither beside two (restarts in quick succession must
+    /// not pile up). Otherwise all of the old round must be gone.
     fn may_start_beside_the_old(&self, slot: &Slot) -> bool {
         let mine = |old: &&Slot| old.service.name == slot.service.name && old.round != slot.round;
         let mut old = self.slots.iter().filter(mine).filter(|old| old.process.is_some());
+        let is_alone = || {
+            let twins = self.slots.iter().filter(mine).filter(|old| old.process.is_some() && old.index == slot.index);
+            twins.count() < 2
+        };
         match slot.service.handover {
-            Handover::Socket | Handover::Port => {
-                let twins =
-                    self.slots.iter().filter(mine).filter(|old| old.process.is_some() && old.index == slot.index);
-                twins.count() < 2 && old.all(|old| old.index >= slot.index)
-            }
+            Handover::Socket => is_alone() && old.all(|old| old.index >= slot.index),
+            Handover::Port => is_alone(),
             Handover::Restart => old.next().is_none(),
         }
     }
@@ -260,11 +375,14 @@ impl Services {
         let name = &slot.service.name;
         let successor = self.target.as_ref().and_then(|target| target.services.get(name));
         match successor {
+            // Nobody relies on it: a newer round need not wait for what it never was.
+            Some(_) if slot.process.is_none() || slot.machine.never_served() => true,
             Some(service) if !self.holds(name) => match service.handover {
-                Handover::Socket | Handover::Port => {
+                Handover::Socket => {
                     let twin = slot.index.min(service.instances.saturating_sub(1));
                     self.is_up(service, twin)
                 }
+                Handover::Port => self.all_up(service) && self.is_routed(service),
                 Handover::Restart => self.dependencies_are_up(service),
             },
             _ => !self
@@ -272,6 +390,10 @@ impl Services {
                 .iter()
                 .any(|other| other.service.after.contains(name) && other.process.is_some() && !self.is_wanted(other)),
         }
+    }
+
+    fn all_up(&self, service: &Service) -> bool {
+        (0..service.instances).all(|index| self.is_up(service, index))
     }
 
     fn is_up(&self, service: &Service, index: u32) -> bool {
@@ -294,12 +416,12 @@ impl Services {
     }
 
     fn missing_slots(&self) -> impl Iterator<Item = Slot> {
-        let wanted = self.target.iter().flat_map(|target| {
-            target.services.values().map(|service| (service, self.wanted_round[&service.name], &target.release))
+        let wanted = self.target.iter().flat_map(move |target| {
+            target.services.values().map(move |service| (service, self.wanted_round[&service.name], target))
         });
         let unheld = wanted.filter(|(service, ..)| !self.holds(&service.name));
-        let each = unheld.flat_map(|(service, round, release)| {
-            (0..service.instances).map(move |index| (service, round, release, index))
+        let each = unheld.flat_map(|(service, round, target)| {
+            (0..service.instances).map(move |index| (service, round, target, index))
         });
         each.filter(|(service, round, _, index)| {
             !self
@@ -307,7 +429,7 @@ impl Services {
                 .iter()
                 .any(|slot| slot.service.name == service.name && slot.round == *round && slot.index == *index)
         })
-        .map(|(service, round, release, index)| Slot::new(service, release, round, index))
+        .map(|(service, round, target, index)| Slot::new(service, &target.release, target.startup, round, index))
     }
 
     /// Gives an input to a slot's machine and turns its deeds into orders.
@@ -319,18 +441,23 @@ impl Services {
                     *mint += 1;
                     let instance = InstanceId(*mint);
                     slot.process = Some(instance);
-                    orders.push(Order::Spawn {
-                        instance,
-                        service: slot.service.clone(),
-                        release: slot.release.clone(),
-                        index: slot.index,
-                    });
+                    let (service, release) = (slot.service.clone(), slot.release.clone());
+                    let (round, index, restarts) = (slot.round, slot.index, slot.machine.restarts());
+                    orders.push(Order::Spawn { instance, service, release, round, index, restarts });
                 }
+                (Deed::Look, Some(instance)) => {
+                    let (service, release) = (slot.service.clone(), slot.release.clone());
+                    orders.push(Order::Look { instance, service, release, port: slot.port });
+                }
+                (Deed::BecameReady, Some(instance)) => orders.push(Order::BecameReady { instance }),
                 (Deed::Terminate, Some(instance)) => {
                     orders.push(Order::Terminate { instance, signal: slot.service.stop_signal });
                 }
+                (Deed::Abort { why }, Some(instance)) => {
+                    orders.push(Order::Abort { instance, service: slot.service.name.clone(), why });
+                }
                 (Deed::Kill, Some(instance)) => orders.push(Order::Kill { instance }),
-                (Deed::Terminate | Deed::Kill, None) => {}
+                (Deed::Look | Deed::BecameReady | Deed::Terminate | Deed::Abort { .. } | Deed::Kill, None) => {}
                 (Deed::CrashLoop { failures, words }, _) => {
                     orders.push(Order::CrashLoop { service: slot.service.name.clone(), failures, words });
                 }
@@ -346,23 +473,27 @@ impl Services {
         });
     }
 
-    /// The round in which every instance of `service` runs (or is on its way) as part of `release`.
+    /// The latest round in which `service` runs (or is on its way) as part of `release`. One of which an instance is
+    /// missing is completed; one that is on its way down is not turned round.
     fn round_that_runs(&self, service: &Service, release: &ReleaseName) -> Option<u64> {
-        let alive = |round: u64, index: u32| {
-            self.slots.iter().any(|slot| {
-                (slot.round, slot.index, &slot.release) == (round, index, release)
-                    && slot.machine.wanted() == Wanted::Up
-                    && *slot.service == *service
-            })
+        let same = |slot: &&Slot| *slot.service == *service && slot.release == *release;
+        let goes_down = |round: u64| {
+            let mut mine = self.slots.iter().filter(|slot| slot.service.name == service.name && slot.round == round);
+            mine.any(|slot| slot.machine.wanted() == Wanted::Down && slot.process.is_some())
         };
-        let mine = self.slots.iter().filter(|slot| slot.service.name == service.name);
-        mine.map(|slot| slot.round).find(|round| (0..service.instances).all(|index| alive(*round, index)))
+        let runs = self.slots.iter().filter(same).filter(|slot| slot.machine.wanted() == Wanted::Up);
+        runs.map(|slot| slot.round).filter(|round| !goes_down(*round)).max()
     }
 
     fn new_round(&mut self) -> u64 {
         self.rounds_made += 1;
         self.rounds_made
     }
+}
+
+/// Whether its clients have to be sent to its ports.
+fn is_sent_to(service: &Service) -> bool {
+    service.handover == Handover::Port && service.nginx.is_some()
 }
 
 #[cfg(test)]

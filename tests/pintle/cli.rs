@@ -14,8 +14,9 @@ fn pintle(args: &[&str]) -> Outcome {
 
 #[test]
 fn usage_errors_end_with_64_and_help_with_0() {
-    let wrong: [&[&str]; 6] = [
+    let wrong: [&[&str]; 7] = [
         &["frobnicate"],
+        &["keep"],
         &["deploy", "--no-such-option"],
         &[],
         &["show"],
@@ -54,6 +55,7 @@ fn usage_errors_end_with_64_and_help_with_0() {
         assert!(pintle(&[verb, "--help"]).exits(0).stdout.len() > 40, "{verb} --help");
     }
     assert!(!help.stdout.contains("demo-app"), "the sample app is nobody's command");
+    assert!(!help.stdout.contains("keep "), "the keeper is started by the daemon only");
     let version = pintle(&["--version"]).exits(0);
     assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")), "{version:?}");
 }

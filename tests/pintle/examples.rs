@@ -33,7 +33,7 @@ fn every_example_is_accepted_and_promises_nothing_that_is_still_to_come() {
 
     let loaded = Config::load(&dir, &any_host()).unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!(loaded.config.apps.keys().map(|name| name.as_str()).collect::<Vec<_>>(), names);
-    assert_eq!(names, ["agent", "clinic", "nutrition"]);
+    assert_eq!(names, ["agent", "clinic", "nutrition", "shop"]);
     let noticed: Vec<String> = loaded.notices.iter().map(|notice| format!("{notice:?}")).collect();
     assert!(noticed.is_empty(), "{noticed:#?}");
     fs::remove_dir_all(&dir).unwrap();

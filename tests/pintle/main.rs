@@ -2,7 +2,7 @@
 //!
 //! One binary, a world of its own for each test (see `world`). Each module is a part of what users may rely on.
 //! Tests wait for conditions with a deadline, never for a length of time. The long ones - 200 crashes, 500 power
-//! cuts - are ignored by default: `cargo test --test pintle -- --ignored`.
+//! cuts - and those that need a program beside Rust and git are ignored by default: `cargo test --test pintle -- --ignored`.
 
 mod world;
 
@@ -12,6 +12,7 @@ mod cli;
 mod deploy;
 mod examples;
 mod listener;
+mod nginx;
 mod power_cut;
 mod queue;
 mod recovery;
@@ -21,3 +22,4 @@ mod supervise;
 mod trouble;
 mod under_load;
 mod verbs;
+mod wild_children;

@@ -79,7 +79,9 @@ fn steps_and_services_see_what_they_should_and_nothing_else() {
     for (name, value) in [("GREETING", "hello"), ("PINTLE_SERVICE", "web"), ("PINTLE_RELEASE", release.as_str())] {
         assert_eq!(shop.get(&format!("/env/{name}")).unwrap().body, value, "{name}");
     }
-    for absent in ["A_SECRET_OF_THE_DAEMON", "PORT", "NOTIFY_SOCKET", "PINTLE_REHEARSAL"] {
+    let socket = shop.get("/env/NOTIFY_SOCKET").unwrap().body;
+    assert!(socket.starts_with(world.root.to_str().unwrap()), "a socket of its own, not the daemon's: {socket}");
+    for absent in ["A_SECRET_OF_THE_DAEMON", "PORT", "WATCHDOG_USEC", "PINTLE_REHEARSAL"] {
         assert_eq!(shop.get(&format!("/env/{absent}")).unwrap().status, 404, "{absent} should not be set");
     }
 }

@@ -88,7 +88,7 @@ fn apps_run_again_after_a_restart_of_the_daemon() {
 }
 
 #[test]
-fn a_killed_daemon_leaves_one_instance_after_its_return() {
+fn what_a_killed_daemon_left_running_is_taken_over() {
     let mut world = World::of_a_shop();
     world.shop().goes_live("v1");
     let old = world.shop().pid();
@@ -97,6 +97,7 @@ fn a_killed_daemon_leaves_one_instance_after_its_return() {
     world.start_daemon();
     world.wait("the app", || world.shop().get("/").ok().filter(|reply| reply.body == "v1"));
     let now = world.wait("an instance", || world.shop().pid_of("web"));
+    assert_eq!(now, old, "the app never noticed");
     let serving: Vec<i32> = processes::of(&world.places())
         .into_iter()
         .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.windows(8).any(|w| w == b"demo-app")))

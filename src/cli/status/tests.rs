@@ -5,11 +5,14 @@ use crate::control::{DaemonView, RunState};
 
 fn instance(pid: Option<u32>, state: RunState, last_exit: Option<&str>) -> InstanceView {
     InstanceView {
+        says: None,
         pid,
         state,
         uptime_seconds: pid.map(|_| 7800),
         restarts: u64::from(last_exit.is_some()) * 12,
         memory_bytes: pid.map(|_| 50_541_363),
+        memory_max_bytes: pid.filter(|pid| *pid == 1234).map(|_| 256 << 20),
+        cpu_seconds: pid.map(f64::from),
         last_exit: last_exit.map(str::to_owned),
         release: "000042-4f2a1c9".parse().unwrap(),
     }
@@ -48,7 +51,7 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                     service(
                         "web",
                         RunState::Up,
-                        vec![instance(Some(1234), RunState::Up, None), instance(Some(98765), RunState::Up, None)],
+                        vec![instance(Some(1234), RunState::Up, None), instance(Some(42), RunState::Up, None)],
                     ),
                     service("worker", RunState::Backoff, vec![instance(None, RunState::Backoff, Some("exit 1"))]),
                     service("digest", RunState::Down, vec![]),
@@ -75,11 +78,11 @@ cupboard up 12d, disk 12GiB free of 29GiB
 ! apps/shop.toml is broken: the last accepted one is used
 
 shop: degraded, 000042-4f2a1c9, deployment 000043 under way, waiting: 000044
-  SERVICE  STATE      PID  UPTIME  RESTARTS   MEMORY  LAST EXIT
-  web      up        1234   2h10m         0  48.2MiB  -
-           up       98765   2h10m         0  48.2MiB  -
-  worker   backoff      -       -        12        -  exit 1
-  digest   down         -       -         -        -  -
+  SERVICE  STATE     PID  UPTIME  RESTARTS          MEMORY     CPU  LAST EXIT
+  web      up       1234   2h10m         0  48.2MiB/256MiB  20m34s  -
+           up         42   2h10m         0         48.2MiB   42.0s  -
+  worker   backoff     -       -        12               -       -  exit 1
+  digest   down        -       -         -               -       -  -
   probe health ok
   probe dicom failing: refused
 

@@ -9,7 +9,8 @@ fn name() -> AppName {
 const MORE: &str = "shared = [\"data\"]\ntoken = { file = \"secrets/token\" }\n[trigger]\nsecret = { file = \"secrets/app\" }\nworkflow = \"CI\"\n\
     [app]\nuser = \"pi\"\n[deploy]\nprobation = \"0s\"\n[[step]]\nname = \"b\"\nphase = \"build\"\nrun = \"make ${FLAG}\"\n\
     [[step]]\nname = \"a\"\nphase = \"after\"\nrun = [\"true\"]\n[service.web]\nrun = [\"app\"]\nlisten = [\"127.0.0.1:5000\"]\n\
-    env = { KEY = \"${KEY}\" }\n[health]\nservice = \"web\"\npath = \"/health\"\n[[probe]]\nname = \"run\"\nrun = \"check\"\n\
+    env = { KEY = \"${KEY}\" }\n[service.api]\nrun = [\"api\"]\nhandover = \"port\"\n\
+    nginx = { file = \"api.conf\", upstream = \"api\", reload = \"nginx -s reload\", test = [\"nginx\", \"-t\"] }\n[health]\nservice = \"web\"\npath = \"/health\"\n[[probe]]\nname = \"run\"\nrun = \"check\"\n\
     [backup]\npostgres = [{ url = { file = \"secrets/app\" } }]\nkeep = 3\n[rehearsal]\nenv = { A = \"1\" }\n";
 
 fn deployed(scratch: &Scratch) -> App {

@@ -49,7 +49,8 @@ fn defaults_are_those_of_the_contract() {
     for service in [web, worker] {
         assert_eq!((service.instances, service.restart, service.ready), (1, Restart::Always, Ready::Exec));
         assert_eq!((service.stop_signal, service.stop_timeout), (libc::SIGTERM, seconds(10)));
-        assert_eq!((service.watchdog, service.memory_max, service.no_new_privs), (None, None, true));
+        assert_eq!((service.watchdog, service.memory_max), (None, None));
+        assert_eq!((service.no_new_privs, service.private_tmp), (true, false));
         assert_eq!((service.log_max, service.log_keep), (Bytes(10 << 20), 5));
     }
 }
@@ -131,6 +132,8 @@ fn what_would_not_work_is_refused() {
     let scratch = Scratch::new("refused");
     let service = "[service.web]\nrun = [\"a\"]\n";
     let web = |more: &str| format!("{service}{more}");
+    let port = |nginx: &str| web(&format!("handover = \"port\"\nnginx = {{ {nginx} }}"));
+    const U: &str = "file = \"web.conf\", upstream = \"web\", reload = \"true\"";
     let table = [
         (web("handover = \"port\"\nlisten = [\"127.0.0.1:1\"]"), "service.web.handover: \"port\" forbids listen"),
         (web("handover = \"socket\""), "service.web.handover: \"socket\" needs a socket"),
@@ -151,6 +154,48 @@ fn what_would_not_work_is_refused() {
         (
             web("nginx = { file = \"u.conf\", upstream = \"u\", reload = \"true\" }"),
             "service.web.nginx: is for handover",
+        ),
+        (port("upstream = \"u\", reload = \"true\""), "service.web.nginx.file: is missing"),
+        (
+            port("file = \"../u.conf\", upstream = \"u\", reload = \"true\""),
+            "service.web.nginx.file: \"../u.conf\" leads",
+        ),
+        (
+            port("file = \"/u.conf\", upstream = \"u\", reload = \"true\""),
+            "service.web.nginx.file: \"/u.conf\" is an abs",
+        ),
+        (
+            port("file = \"u\\n.conf\", upstream = \"u\", reload = \"true\""),
+            "service.web.nginx.file: \"u\\n.conf\" holds",
+        ),
+        (port("file = \".u.conf\", upstream = \"u\", reload = \"true\""), "service.web.nginx.file: \".u.conf\" begins"),
+        (
+            port("file = \"u.conf\", upstream = \"u;\", reload = \"true\""),
+            "service.web.nginx.upstream: \"u;\" is not an",
+        ),
+        (port("file = \"u.conf\", upstream = \"\", reload = \"true\""), "service.web.nginx.upstream: \"\" is not an"),
+        (port("file = \"u.conf\", upstream = \"u\", reload = []"), "service.web.nginx.reload: names no program"),
+        (
+            port("file = \"u.conf\", upstream = \"u\", reload = \"true\", test = \"\""),
+            "service.web.nginx.test: is empty",
+        ),
+        (
+            port("file = \"u.conf\", upstream = \"u\", reload = \"true\", tset = \"t\""),
+            "service.web.nginx.tset: is not a known",
+        ),
+        (
+            port(&format!(
+                "{U} }}\n[service.api]\nrun = [\"a\"]\nhandover = \"port\"\nnginx = {{ {}",
+                U.replace("web.conf", "api.conf")
+            )),
+            "service.web.nginx.upstream: web is the upstream of service api too",
+        ),
+        (
+            port(&format!(
+                "{U} }}\n[service.api]\nrun = [\"a\"]\nhandover = \"port\"\nnginx = {{ {}",
+                U.replace("\"web\"", "\"api\"")
+            )),
+            "service.web.nginx.file: web.conf is written by service api too",
         ),
         (web("ready = \"probe\""), "service.web.ready: \"probe\" needs a probe"),
         ("[service.\"A b\"]\nrun = [\"a\"]".into(), "service.A b: \"A b\" is not a usable name"),
@@ -290,11 +335,8 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
         "trigger.rate_limit",
         "trigger.window",
         "trigger.approval",
-        "service.web.handover",
         "service.web.ready",
         "service.web.watchdog",
-        "service.web.memory_max",
-        "service.web.nginx",
         "schedule[1]",
         "backup.every",
         "backup.drill",
@@ -307,6 +349,36 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
     assert_eq!(said("is off: a database server"), ["rehearsal"]);
     let placed = loaded.notices.iter().all(|notice| notice.line.is_some() || notice.key == "rehearsal");
     assert!(placed, "every key that is written down has its line: {:#?}", loaded.notices);
+}
+
+#[test]
+fn a_port_handover_tells_nginx_or_says_that_nobody_is_told() {
+    let scratch = Scratch::new("port");
+    let load = |more: &str| {
+        let loaded = scratch.load_app(&app_with(&format!("[service.web]\nrun = [\"a\"]\nhandover = \"port\"\n{more}")));
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let web = loaded.config.apps.values().next().unwrap().services.values().next().unwrap().clone();
+        (web, loaded.notices)
+    };
+    let (web, notices) = load("");
+    assert_eq!((web.handover, web.nginx, web.rehearse), (Handover::Port, None, true));
+    assert!(notices.len() == 1 && notices[0].key == "service.web.handover", "{notices:#?}");
+    assert!(notices[0].text.starts_with("nothing tells clients the new port: add nginx = {"), "{notices:#?}");
+
+    let (web, notices) =
+        load("nginx = { file = \"web.conf\", upstream = \"shop-web_1.x\", reload = \"nginx -s reload\" }");
+    let expected = Nginx {
+        file: "web.conf".into(),
+        upstream: "shop-web_1.x".into(),
+        test: Command::Argv(vec!["nginx".into(), "-t".into()]),
+        reload: Command::Shell("nginx -s reload".into()),
+    };
+    assert_eq!((web.nginx, notices), (Some(expected), vec![]));
+
+    let (web, _) =
+        load("[service.web.nginx]\nfile = \"a/b.conf\"\nupstream = \"u\"\nreload = [\"r\"]\ntest = \"t -x\"");
+    let nginx = web.nginx.unwrap();
+    assert_eq!((nginx.test, nginx.file), (Command::Shell("t -x".into()), "a/b.conf".into()));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::*;
 const MORE: &str = "token = { env = \"T\" }\nshared = [\"data\"]\n[app]\nuser = \"pi\"\n[trigger]\n\
     secret = [{ env = \"T\" }, { env = \"T\" }]\npoll = \"5m\"\n[[step]]\nname = \"s\"\nphase = \"test\"\nrun = \"login ${T}\"\n\
     [service.web]\nrun = [\"app\", \"${T}\"]\nlisten = [\"127.0.0.1:5000\"]\nenv = { T = \"${T}\", U = \"plain\" }\nstop_timeout = \"90s\"\n\
-    [health]\nservice = \"web\"\npath = \"/health\"\n[[probe]]\nname = \"p\"\ntcp = \"127.0.0.1:5000\"\n\
+    [service.api]\nrun = [\"api\"]\nhandover = \"port\"\n\
+    nginx = { file = \"api.conf\", upstream = \"api\", reload = \"nginx -s reload\", test = [\"nginx\", \"-t\"] }\n[health]\nservice = \"web\"\npath = \"/health\"\n[[probe]]\nname = \"p\"\ntcp = \"127.0.0.1:5000\"\n\
     [backup]\npostgres = [{ url = { env = \"T\" } }]\n[rehearsal]\nenv = { A = \"1\" }\n";
 
 fn shown() -> (String, serde_json::Value) {
@@ -35,6 +36,7 @@ fn defaults_are_there_and_secrets_are_not() {
         "run = \"login ${T}\"",
         "poll = \"5m\"",
         "log_max = \"10MiB\"",
+        "nginx = { file = \"api.conf\", upstream = \"api\", test = [\"nginx\", \"-t\"], reload = \"nginx -s reload\" }",
         "[health]",
         "[[probe]]",
     ] {

@@ -189,6 +189,9 @@ impl Simulation {
             Action::Answer { to, answer } => self.check_answer(to, answer),
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),
             Action::Reload { .. } | Action::Exit => {}
+            Action::Look { .. } | Action::BecameReady { .. } | Action::Route { .. } | Action::Abort { .. } => {}
+            Action::Vacated { .. } | Action::KeepSockets { .. } => {}
+            Action::CheckSuccessor | Action::Reexec => {}
             Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
         }
     }
@@ -228,7 +231,7 @@ impl Simulation {
         let process = Process { app, service, release, asked_to_end: false, born, ignores_the_signal, patience };
         self.processes.insert(instance, process);
         // A process may be gone before anybody hears that it was there.
-        self.soon(20 * MILLISECOND, Due::Hear(Event::Spawned { instance, pid: 1000 + instance.0 as u32 }));
+        self.soon(20 * MILLISECOND, Due::Hear(Event::Spawned { instance, pid: 1000 + instance.0 as u32, port: None }));
     }
 
     /// Every exit is told once, or twice by mistake.
@@ -355,7 +358,8 @@ impl Simulation {
     pub(super) fn found(&self) -> BTreeMap<AppName, Found> {
         let found = self.disks.iter().map(|(app, disk)| {
             let highest = disk.releases.keys().map(|release| release.number()).max().unwrap_or_default();
-            (app.clone(), Found { current: disk.current.clone(), definitions: self.live_definition(app), highest })
+            let (current, definitions) = (disk.current.clone(), self.live_definition(app));
+            (app.clone(), Found { current, definitions, highest, survivors: vec![] })
         });
         found.collect()
     }

@@ -57,12 +57,12 @@ impl World {
         let definition = thawed.unwrap_or_else(|| app.config.clone());
         let shared = |(name, service): (&ServiceName, &Service)| (name.clone(), Arc::new(service.clone()));
         let services: BTreeMap<ServiceName, Arc<Service>> = definition.services.iter().map(shared).collect();
-        app.services.run(Target { release: release.clone(), services });
+        app.services.run(Target { release: release.clone(), services, startup: definition.deploy.startup });
         self.reconcile(now, name, actions);
     }
 
     /// Wants nothing to run.
-    pub(super) fn run_nothing(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+    pub(in super::super) fn run_nothing(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let Some(app) = self.apps.get_mut(name) else { return };
         app.watch = None;
         app.services.run_nothing();
@@ -91,18 +91,41 @@ impl World {
         for order in orders {
             let Some(app) = self.apps.get(name) else { return };
             match order {
-                Order::Spawn { instance, service, release, .. } => {
-                    let definition = app.definitions.get(&release).map(|thawed| thawed.definition.clone());
-                    let commit = app.commit_of(&release);
-                    let app = definition.unwrap_or_else(|| app.config.clone());
-                    actions.push(Action::Spawn { app, instance, service, release, commit });
+                Order::Spawn { instance, service, release, round, index, restarts } => {
+                    let (commit, app) = (app.commit_of(&release), app.definition_of(&release));
+                    actions.push(Action::Spawn { app, instance, service, release, commit, round, index, restarts });
+                }
+                Order::Look { instance, service, release, port } => {
+                    let app = app.definition_of(&release);
+                    actions.push(Action::Look { app, instance, service, release, port });
+                }
+                Order::Vacated { service, round, index } => {
+                    let app = name.clone();
+                    actions.push(Action::Vacated { app, service, round, index });
+                }
+                Order::BecameReady { instance } => actions.push(Action::BecameReady { instance }),
+                Order::Route { service, release, ports, old } => {
+                    let app = app.definition_of(&release);
+                    actions.push(Action::Route { app, service, release, ports, old });
+                }
+                Order::Unrouted { service, release, why } => {
+                    let text = format!("{name}: clients of {service} could not be sent to {release}: {why}");
+                    actions.push(Action::Note { level: log::Level::Error, text });
+                    let why = format!("clients could not be sent to {service}: {why}");
+                    self.trip_deployment(now, name, &release, why, actions);
                 }
                 Order::Terminate { instance, signal } => actions.push(Action::Terminate { instance, signal }),
+                Order::Abort { instance, service, why } => {
+                    let text = format!("{name}: {service} is aborted: {why}");
+                    actions.push(Action::Note { level: log::Level::Error, text });
+                    actions.push(Action::Abort { instance });
+                }
                 Order::Kill { instance } => actions.push(Action::Kill { instance }),
                 Order::Ended { service, release, words } => {
                     let text = format!("{name}: {service} ended by itself: {words}");
                     actions.push(Action::Note { level: log::Level::Warn, text });
-                    self.tell_deployment_of_an_end(now, name, &service, &release, &words, actions);
+                    let why = format!("{service} ended by itself: {words}");
+                    self.trip_deployment(now, name, &release, why, actions);
                 }
                 Order::CrashLoop { service, failures, words } => {
                     let text = format!(
@@ -116,20 +139,34 @@ impl World {
         self.tell_if_settled(now, name, actions);
     }
 
-    fn tell_deployment_of_an_end(
+    /// Something is wrong with a release: the deployment of it should know.
+    fn trip_deployment(
+        &mut self,
+        now: Moment,
+        name: &AppName,
+        release: &ReleaseName,
+        why: String,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(deployment) = self.apps.get(name).and_then(|app| app.active.as_ref()) else { return };
+        if deployment.release.as_ref() == Some(release) {
+            self.drive(now, name, None, crate::deploy::Input::Tripped(why), actions);
+        }
+    }
+
+    /// Clients of a service are sent to its new ports, or could not be.
+    pub(super) fn routed(
         &mut self,
         now: Moment,
         name: &AppName,
         service: &ServiceName,
         release: &ReleaseName,
-        words: &str,
+        result: Result<(), String>,
         actions: &mut Vec<Action>,
     ) {
-        let Some(deployment) = self.apps.get(name).and_then(|app| app.active.as_ref()) else { return };
-        if deployment.release.as_ref() == Some(release) {
-            let tripped = crate::deploy::Input::Tripped(format!("{service} ended by itself: {words}"));
-            self.drive(now, name, None, tripped, actions);
-        }
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let orders = app.services.routed(now.mono, service, release, result, &mut self.instances_made);
+        self.carry(now, name, orders, actions);
     }
 
     pub(super) fn tell_if_settled(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
@@ -414,6 +451,19 @@ impl World {
                 None => self.take_in(now, &name, app, found.remove(&name), actions),
             }
         }
+        self.keep_sockets(actions);
+    }
+
+    /// Tells the hands which sockets may be needed: by what runs, by what may run again, by what is configured.
+    pub(in super::super) fn keep_sockets(&self, actions: &mut Vec<Action>) {
+        let configured = self.apps.values().flat_map(|app| app.config.services.values());
+        let thawed = self.apps.values().flat_map(|app| app.definitions.values());
+        let meant = thawed.flat_map(|thawed| thawed.definition.services.values());
+        let slots = self.apps.values().flat_map(|app| app.services.slots());
+        let running = slots.map(|slot| &*slot.service);
+        let services = configured.chain(meant).chain(running);
+        let addresses = services.flat_map(|service| service.listen.iter().cloned()).collect();
+        actions.push(Action::KeepSockets { addresses });
     }
 
     /// Whether the listener would judge deliveries differently by this configuration.

@@ -47,8 +47,8 @@ impl World {
 
     /// Begins the next deployment that waits, if none is under way.
     pub(in super::super) fn start_next(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
-        let stopping = self.stopping;
-        let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !stopping) else { return };
+        let nothing_begins = self.stopping || self.waits_for_reexec();
+        let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !nothing_begins) else { return };
         let Some(mut deployment) = app.queue.pop_front() else { return };
         if let Some((status, why)) = needless(app, &deployment) {
             self.end_unbegun(now, &deployment, status, why, actions);
@@ -268,6 +268,7 @@ impl World {
             // It was stopped for a migration that failed, and runs again.
             self.watch_eagerly(now, name, startup);
         }
+        self.keep_sockets(actions);
         match self.apps.get_mut(name).and_then(|app| app.retry.take()) {
             Some(again) => self.enqueue(now, again, actions),
             None => self.start_next(now, name, actions),

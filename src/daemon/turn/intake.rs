@@ -31,6 +31,7 @@ impl World {
             return actions.push(refuse(69, "the daemon is stopping".into()));
         }
         match request {
+            Request::Reexec => self.ask_successor(Some(from), actions),
             Request::Ping => actions.push(Action::Answer { to: from, answer: Answer::Pong }),
             Request::Status { app: Some(app), .. } if !self.apps.contains_key(&app) => {
                 actions.push(refuse(USAGE, no_such_app(&app)));

@@ -14,6 +14,7 @@ mod tidy;
 pub use backup::open_row;
 pub use fetch::{is_older, resolve, thaw};
 pub use look::{Aim, look};
+pub(super) use rehearse::is_at;
 
 use super::action::Job;
 use super::event::Event;
@@ -24,14 +25,18 @@ use crate::config::{self, StepPhase};
 use crate::control::{Followed, Phase, StepReport, StepStatus};
 use crate::deploy::{Work, Worked};
 use crate::os::cancel::Cancel;
+use crate::os::cgroup::Cgroups;
+use crate::os::fdstore::FdStore;
 use crate::os::git::{Limits, Mirror};
-use crate::os::group;
+use crate::os::group::{self, Trail};
 use crate::os::instances::Instances;
 use crate::os::releases::{Data, Releases};
 use crate::os::users::User;
 use crate::runtime::environment;
 use crate::runtime::place::Place;
 use crate::runtime::ports::Ports;
+use crate::runtime::process::Host;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +59,10 @@ pub struct Bench {
     pub hub: Hub,
     pub ports: Ports,
     pub instances: Instances,
+    /// What is kept for the daemon that comes after us.
+    pub kept: FdStore,
+    /// Where instances have control groups of their own.
+    pub groups: Option<Cgroups>,
 }
 
 /// One piece of work under way.
@@ -69,6 +78,11 @@ struct Marks {
 }
 
 impl Bench {
+    /// What an instance is started with.
+    pub(super) fn host(&self) -> Host<'_> {
+        Host { place: &self.place, instances: &self.instances, groups: self.groups.as_ref() }
+    }
+
     /// Does a piece of work and says how it ended.
     pub fn carry_out(&self, job: &Job, cancel: &Cancel) -> Worked {
         let task = Task { bench: self, job, cancel };
@@ -141,7 +155,8 @@ impl Task<'_> {
     }
     /// Ends whatever carries a mark, wherever it went.
     fn sweep(&self, mark: InstanceId) {
-        group::sweep(None, &self.bench.instances.marker(mark));
+        let trail = Trail { marker: self.bench.instances.marker(mark), since: 0 };
+        group::sweep(&[trail], &BTreeSet::new());
     }
     fn say(&self, line: &str) {
         self.bench.hub.say(self.number(), line);

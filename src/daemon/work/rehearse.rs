@@ -13,7 +13,8 @@ use crate::os::command::Spec;
 use crate::os::releases::Data;
 use crate::os::{backup, files, group, reap, sockets};
 use crate::os::{poll, spawn::Child};
-use crate::runtime::process::{self, Ears};
+use crate::runtime::confinement;
+use crate::runtime::process::{self, Ears, Outfit};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -81,6 +82,8 @@ impl Task<'_> {
             candidate.end();
         }
         self.sweep(self.marks().candidates);
+        let (app, mark) = (&self.job.app.name, self.marks().candidates);
+        confinement::clear_leftovers(self.bench.host(), [app], &|instance| instance != mark);
         result.map(in_rehearsal)
     }
 
@@ -106,7 +109,7 @@ impl Task<'_> {
     fn start_candidate<'a>(&'a self, service: &'a Service, scratch: &Path) -> io::Result<Candidate<'a>> {
         let mut instead = vec![];
         let ears = if service.listen.is_empty() {
-            own_port()?
+            own_port(&self.bench.ports)?
         } else {
             let mut own = vec![];
             for public in &service.listen {
@@ -120,7 +123,9 @@ impl Task<'_> {
         let writer: OwnedFd = writer.into();
         let which = self.which(service)?;
         let id = self.marks().candidates;
-        let child = process::start(&self.bench.place, &self.bench.instances, which, id, &ears, &writer, |env| {
+        let user = process::user(which)?;
+        let outfit = Outfit { user: user.as_ref(), ears: &ears, check: None, output: writer.as_fd(), notify: None };
+        let child = process::start(self.bench.host(), which, id, outfit, |env| {
             if let Ears::Port(port) = ears
                 && service.handover != Handover::Socket
             {
@@ -271,7 +276,7 @@ fn aim(probe: &Probe, candidates: &[Candidate<'_>]) -> Option<Aim> {
 }
 
 /// Whether `host:port` of a probe means the address a service listens on.
-fn is_at(authority: &str, public: &Address) -> bool {
+pub(in super::super) fn is_at(authority: &str, public: &Address) -> bool {
     let Address::Tcp(public) = public else { return false };
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
     let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -8,6 +8,7 @@ use crate::deploy::Worked;
 use crate::os::command::{self, Ending, Spec};
 use crate::os::files;
 use crate::runtime::environment::{self, StepSight};
+use crate::runtime::ports::Ports;
 use crate::runtime::process::{Ears, Which};
 use std::io;
 
@@ -159,6 +160,6 @@ fn failed(step: &Step) -> StepStatus {
 }
 
 /// A port of its own, for a candidate.
-pub(super) fn own_port() -> io::Result<Ears> {
-    crate::runtime::ports::free_port().map(Ears::Port)
+pub(super) fn own_port(ports: &Ports) -> io::Result<Ears> {
+    ports.free().map(Ears::Port)
 }

@@ -3,6 +3,7 @@
 //! It runs in its parent's memory, beside the parent's other threads: system calls only, no allocation, no lock, no
 //! panic. The user is changed by bare system calls because libc's `setuid` would change all threads of the parent.
 
+use crate::os::private_tmp::Mounts;
 use crate::os::users::User;
 use std::convert::Infallible;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -33,6 +34,10 @@ pub(super) struct Plan<'a> {
     pub(super) no_new_privs: bool,
     pub(super) open_files: Option<u64>,
     pub(super) core: Option<u64>,
+    pub(super) processes: Option<u64>,
+    /// The directory of the group it is not in yet.
+    pub(super) cgroup: Option<c_int>,
+    pub(super) private_tmp: Option<&'a Mounts>,
     pub(super) report: c_int,
 }
 
@@ -53,13 +58,26 @@ impl<'a> Identity<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Step {
+    Group,
     Session,
     Limits,
     Descriptors,
+    PrivateTmp,
     User,
     Directory,
     Exec,
 }
+
+const STEPS: [Step; 8] = [
+    Step::Group,
+    Step::Session,
+    Step::Limits,
+    Step::Descriptors,
+    Step::PrivateTmp,
+    Step::User,
+    Step::Directory,
+    Step::Exec,
+];
 
 /// A failed step and the kernel's reason.
 #[derive(Debug)]
@@ -74,8 +92,7 @@ impl Failed {
         let mut report = [0; 5];
         reports.read_exact(&mut report).ok()?;
         let [step, errno @ ..] = report;
-        let steps = [Step::Session, Step::Limits, Step::Descriptors, Step::User, Step::Directory, Step::Exec];
-        let step = steps.into_iter().find(|known| *known as u8 == step)?;
+        let step = STEPS.into_iter().find(|known| *known as u8 == step)?;
         Some(Failed { step, errno: c_int::from_ne_bytes(errno) })
     }
 
@@ -98,6 +115,10 @@ impl Stack {
     pub(super) fn top(&mut self) -> *mut c_void {
         self.0.as_mut_ptr_range().end.cast()
     }
+    /// Its lower end, and its size in bytes.
+    pub(super) fn extent(&mut self) -> (*mut c_void, usize) {
+        (self.0.as_mut_ptr().cast(), size_of_val(self.0.as_slice()))
+    }
 }
 
 /// The first descriptor above those a program with `sockets` passed sockets has.
@@ -117,10 +138,16 @@ pub(super) extern "C" fn main(plan: *mut c_void) -> c_int {
 
 fn execute(plan: &mut Plan<'_>) -> Result<Infallible, Failed> {
     reset_signal_handlers();
+    if let Some(group) = plan.cgroup {
+        join(group)?;
+    }
     // SAFETY: takes no argument.
     check(Step::Session, unsafe { libc::setsid() }.into())?;
     set_limits(plan)?;
     place_descriptors(plan)?;
+    if let Some(mounts) = plan.private_tmp {
+        hide_tmp(mounts)?;
+    }
     if let Some(identity) = &plan.identity {
         become_user(identity)?;
     }
@@ -166,10 +193,39 @@ fn unblock_signals() {
     }
 }
 
+/// Moves ourselves into the group whose directory it is: "0" is whoever writes.
+fn join(group: c_int) -> Result<(), Failed> {
+    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+    // SAFETY: a literal ended by NUL, a byte, and a descriptor that is ours.
+    unsafe {
+        let file = check(Step::Group, libc::openat(group, c"cgroup.procs".as_ptr(), flags).into())?;
+        check(Step::Group, libc::write(file, c"0".as_ptr().cast(), 1) as libc::c_long)?;
+        libc::close(file);
+    }
+    Ok(())
+}
+
+/// A view of the file system of its own, where directories of its own lie over /tmp and /var/tmp. What is mounted on the
+/// host later is still seen; what is mounted in here is not seen there.
+fn hide_tmp(mounts: &Mounts) -> Result<(), Failed> {
+    let fail = |result: c_int| check(Step::PrivateTmp, result.into());
+    let (none, nothing) = (std::ptr::null(), std::ptr::null());
+    // SAFETY (this function): flags, and strings ended by NUL that the parent holds.
+    fail(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    fail(unsafe { libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_SLAVE, nothing) })?;
+    // /tmp last: their own directories may be below it.
+    for (from, over) in [(&mounts.var_tmp, c"/var/tmp"), (&mounts.tmp, c"/tmp")] {
+        fail(unsafe { libc::mount(from.as_ptr(), over.as_ptr(), none, libc::MS_BIND, nothing) })?;
+    }
+    Ok(())
+}
+
 fn set_limits(plan: &Plan<'_>) -> Result<(), Failed> {
     // SAFETY (this function): integers, and pointers to structures that live through their calls.
     unsafe { libc::umask(plan.umask as libc::mode_t) };
-    for (resource, wanted) in [(libc::RLIMIT_NOFILE, plan.open_files), (libc::RLIMIT_CORE, plan.core)] {
+    let limits =
+        [(libc::RLIMIT_NOFILE, plan.open_files), (libc::RLIMIT_CORE, plan.core), (libc::RLIMIT_NPROC, plan.processes)];
+    for (resource, wanted) in limits {
         let Some(wanted) = wanted else { continue };
         let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
         check(Step::Limits, unsafe { libc::getrlimit64(resource, &raw mut limit) }.into())?;

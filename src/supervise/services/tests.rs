@@ -11,6 +11,7 @@ fn service(name: &str, handover: Handover, instances: u32, after: &[&str]) -> Ar
         run: Command::Argv(vec![name.into()]),
         listen: vec![],
         handover,
+        nginx: None,
         rehearse: false,
         instances,
         after: after.iter().map(|name| ServiceName::new(*name).unwrap()).collect(),
@@ -21,6 +22,7 @@ fn service(name: &str, handover: Handover, instances: u32, after: &[&str]) -> Ar
         ready: Ready::Exec,
         user: None,
         no_new_privs: true,
+        private_tmp: false,
         env: BTreeMap::new(),
         env_file: vec![],
         memory_max: None,
@@ -33,6 +35,7 @@ fn target(number: u64, services: &[Arc<Service>]) -> Target {
     Target {
         release: ReleaseName::new(format!("{number:06}-abcdef0")).unwrap(),
         services: services.iter().map(|service| (service.name.clone(), service.clone())).collect(),
+        startup: Duration::from_secs(60),
     }
 }
 
@@ -70,7 +73,13 @@ impl Host {
                 let exited = Input::Exited { clean: true, words: "exit 0".into() };
                 self.services.on(NOW, instance, exited, &mut self.mint)
             }
-            Order::Ended { .. } | Order::CrashLoop { .. } => vec![],
+            Order::Look { instance, .. } => self.services.on(NOW, instance, Input::Looked(Ok(())), &mut self.mint),
+            Order::Route { service, release, ports, .. } => {
+                self.diary.push(format!("{} to {ports:?}", service.name));
+                self.services.routed(NOW, &service.name, &release, Ok(()), &mut self.mint)
+            }
+            Order::Abort { .. } | Order::Ended { .. } | Order::CrashLoop { .. } => vec![],
+            Order::BecameReady { .. } | Order::Unrouted { .. } | Order::Vacated { .. } => vec![],
         }
     }
 

@@ -32,7 +32,8 @@ pub fn is_alive(pid: i32) -> bool {
     state(pid).is_some_and(|state| state != 'Z' && state != 'X')
 }
 
-fn state(pid: i32) -> Option<char> {
+/// Its state, in the kernel's letter; `T` is stopped.
+pub fn state(pid: i32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat[stat.rfind(')')? + 1..].trim_start().chars().next()
 }
@@ -48,12 +49,14 @@ pub fn end_all(places: &[PathBuf]) {
 
 /// A line for each, for people.
 pub fn describe(places: &[PathBuf]) -> String {
-    let line = |pid: i32| {
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        format!("{pid} {} {command}", state(pid).unwrap_or('?'))
-    };
+    let line = |pid: i32| format!("{pid} {} {}", state(pid).unwrap_or('?'), command(pid));
     of(places).into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Its program and arguments, each followed by a blank.
+pub fn command(pid: i32) -> String {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&command).replace('\0', " ")
 }
 
 /// The direct children of a process.
@@ -83,4 +86,12 @@ pub fn descendants(pid: i32) -> Vec<i32> {
 pub fn started(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat[stat.rfind(')').unwrap() + 1..].split_whitespace().nth(19).unwrap().parse().unwrap()
+}
+
+/// What a process has computed.
+pub fn cpu_time(pid: i32) -> std::time::Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat[stat.rfind(')').unwrap() + 1..].split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    std::time::Duration::from_millis(ticks * 10)
 }

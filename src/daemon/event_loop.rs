@@ -1,0 +1,260 @@
+//! The loop: waits for an event or a deadline, takes one whole turn, has the hands carry it out - and sleeps for ever when
+//! nothing is due.
+//!
+//! Inside it nothing may die: an error becomes an event, a notice or a line in the journal.
+
+use super::action::Action;
+use super::event::Event;
+use super::hands::{Hands, Leave, NOTIFY, OUTPUT};
+use super::world::World;
+use crate::base::{AppName, InstanceId, Moment};
+use crate::config;
+use crate::os::fdstore::name_of;
+use crate::os::{memory, reexec, signals, systemd};
+use crate::runtime::ports::SOCKET;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+/// After a deployment its followers and its tidying are done by then.
+const QUIET_AFTER_WORK: Duration = Duration::from_secs(2);
+
+/// What the loop waits for.
+const BELL: u64 = u64::MAX;
+const SIGNALS: u64 = u64::MAX - 1;
+/// With an instance's number: its notify socket; without: its end.
+const VOICE: u64 = 1 << 60;
+
+/// The apps as configured now, for whoever asks beside the loop.
+pub type Apps = Arc<RwLock<BTreeMap<AppName, Arc<config::App>>>>;
+
+/// The loop and all it needs.
+pub struct Loop {
+    world: World,
+    hands: Hands,
+    signals: signals::Signals,
+    epoll: Epoll,
+    apps: Apps,
+    /// When systemd is told next that the loop turns, and how often.
+    heartbeat: Option<(Duration, Duration)>,
+    /// When what a deployment needed is given back.
+    rest_at: Option<Duration>,
+    /// What systemd was last told.
+    status: String,
+}
+
+impl Loop {
+    /// A loop that watches what its hands took over.
+    pub fn new(world: World, hands: Hands, signals: signals::Signals, apps: Apps) -> io::Result<Loop> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(hands.bench.post.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        epoll.add(signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        let heartbeat = systemd::heartbeat().map(|every| (Moment::now().mono, every));
+        let mut it = Loop { world, hands, signals, epoll, apps, heartbeat, rest_at: None, status: String::new() };
+        it.hands.running.keys().copied().collect::<Vec<_>>().into_iter().for_each(|instance| it.watch(instance));
+        Ok(it)
+    }
+
+    /// The first turns.
+    pub fn begin(&mut self, actions: Vec<Action>) {
+        self.carry_out(actions);
+        let actions = self.world.start_listener(Moment::now());
+        self.carry_out(actions);
+        self.turn(Event::Tick);
+    }
+
+    /// Turns until it is to be left.
+    pub fn turn_until_told(&mut self) -> io::Result<Leave> {
+        let mut ready = [EpollEvent::empty(); 64];
+        loop {
+            if let Some(leave) = self.hands.leave {
+                return Ok(leave);
+            }
+            let count = match self.epoll.wait(&mut ready, self.timeout()) {
+                Ok(count) => count,
+                Err(nix::errno::Errno::EINTR) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            // Ends of processes first: a crashed app is back before anything else is looked at.
+            for event in &ready[..count] {
+                match event.data() {
+                    BELL | SIGNALS => {}
+                    voice if voice & VOICE != 0 => {}
+                    instance => self.ended(InstanceId(instance)),
+                }
+            }
+            for event in ready[..count].iter().filter(|event| !matches!(event.data(), BELL | SIGNALS)) {
+                if event.data() & VOICE != 0
+                    && let Some(told) = self.hands.hear(InstanceId(event.data() & !VOICE))
+                {
+                    self.turn(told);
+                }
+            }
+            if ready[..count].iter().any(|event| event.data() == SIGNALS) {
+                self.take_signals();
+            }
+            for event in self.hands.bench.post.take() {
+                self.turn(event);
+            }
+            if self.world.deadline().is_some_and(|at| at <= Moment::now().mono) {
+                self.turn(Event::Tick);
+            }
+            self.tell_systemd();
+            self.rest();
+        }
+    }
+
+    /// A while after a deployment, memory is given back: what follows is a long time of little work.
+    fn rest(&mut self) {
+        let now = Moment::now().mono;
+        if std::mem::take(&mut self.hands.worked) {
+            self.rest_at = Some(now + QUIET_AFTER_WORK);
+        }
+        if self.rest_at.is_some_and(|at| now >= at) {
+            self.rest_at = None;
+            memory::rest();
+        }
+    }
+
+    /// At the end of a whole turn, and only there: that we live, and how the apps are.
+    fn tell_systemd(&mut self) {
+        let now = Moment::now().mono;
+        if let Some((due, every)) = self.heartbeat.filter(|(due, _)| now >= *due) {
+            // A thread that waits for a sick disk lives; one that has ended is a daemon that only seems to.
+            if self.hands.journal.lives() && self.hands.scribe.lives() {
+                systemd::alive();
+            }
+            self.heartbeat = Some((due.max(now) + every, every));
+            if let Err(error) = self.hands.bench.kept.tend() {
+                log::warn!("{error}");
+            }
+        }
+        let status = self.world.summary();
+        if status != self.status {
+            systemd::status(&status);
+            self.status = status;
+        }
+    }
+
+    /// The apps are down; what they had started and lost sight of goes too.
+    pub fn leave_nothing_behind(self) {
+        let bench = self.hands.bench;
+        // Before its process is found among the leftovers.
+        bench.kept.close();
+        if let Err(error) = bench.instances.end_leftovers(&|_| false, Duration::ZERO) {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Becomes the program that lies where ours was started from - or, should that fail after all, ours anew: what runs
+    /// is taken over either way. Returns only when neither can be executed.
+    pub fn into_successor(self, doors: Vec<(String, OwnedFd)>) -> io::Error {
+        let Hands { bench, journal, scribe, running, program, .. } = self.hands;
+        log::info!("becoming {}", program.display());
+        systemd::reloading();
+        journal.close();
+        let outputs = scribe.close();
+        let sockets = bench.ports.sockets();
+        let mut fds: Vec<(String, BorrowedFd<'_>)> =
+            doors.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
+        fds.extend(sockets.iter().map(|(address, fd)| (name_of(SOCKET, &address.to_string()), fd.as_fd())));
+        fds.extend(outputs.iter().map(|(instance, fd)| (name_of(OUTPUT, &instance.0.to_string()), fd.as_fd())));
+        let voices = running.iter().filter_map(|(instance, running)| Some((instance, running.voice()?)));
+        fds.extend(voices.map(|(instance, fd)| (name_of(NOTIFY, &instance.0.to_string()), fd)));
+        let argv: Vec<OsString> = std::env::args_os().collect();
+        let error = reexec::into(&program, &argv, &fds);
+        log::error!("{error}; going on with the program that runs");
+        reexec::into(Path::new("/proc/self/exe"), &argv, &fds)
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let heartbeat = self.heartbeat.map(|(due, _)| due);
+        let Some(deadline) = self.world.deadline().into_iter().chain(heartbeat).chain(self.rest_at).min() else {
+            return EpollTimeout::NONE;
+        };
+        let left = deadline.saturating_sub(Moment::now().mono);
+        // Rounded up: waking a moment too early would only mean waking twice.
+        let millis = u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        EpollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+    }
+
+    /// One whole turn, and those that its actions cause at once.
+    fn turn(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            if let Event::Reconfigured { config, .. } = &event
+                && let Ok(mut apps) = self.apps.write()
+            {
+                *apps = config.apps.iter().map(|(name, app)| (name.clone(), Arc::new(app.clone()))).collect();
+            }
+            for action in self.world.turn(Moment::now(), event) {
+                events.extend(self.act(action));
+            }
+        }
+    }
+
+    /// Carries out all actions before the events they caused at once are looked at, so that facts keep their order.
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        let events: Vec<Event> = actions.into_iter().filter_map(|action| self.act(action)).collect();
+        for event in events {
+            self.turn(event);
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Option<Event> {
+        let event = self.hands.carry_out(action)?;
+        if let Event::Spawned { instance, .. } = &event {
+            self.watch(*instance);
+        }
+        Some(event)
+    }
+
+    /// Hears of the process's end, and of what it says.
+    fn watch(&mut self, instance: InstanceId) {
+        let Some(running) = self.hands.running.get(&instance) else { return };
+        let (pid, input) = (running.child.pid, EpollFlags::EPOLLIN);
+        let end = self.epoll.add(running.child.pidfd.as_fd(), EpollEvent::new(input, instance.0));
+        let voice = running.voice().map(|voice| self.epoll.add(voice, EpollEvent::new(input, instance.0 | VOICE)));
+        if let Err(error) = end.and(voice.unwrap_or(Ok(()))) {
+            log::error!("watch process {pid}: {error}");
+        }
+    }
+
+    /// A process ended: told exactly once; whatever it left in its session goes with it. It is started again before its
+    /// traces are cleared away.
+    fn ended(&mut self, instance: InstanceId) {
+        let Some((clean, words)) = self.hands.end_of(instance) else { return };
+        if let Some(told) = self.hands.hear(instance) {
+            self.turn(told);
+        }
+        if let Some(running) = self.hands.running.get(&instance) {
+            let _ = self.epoll.delete(running.child.pidfd.as_fd());
+            let _ = running.voice().map(|voice| self.epoll.delete(voice));
+        }
+        self.turn(Event::Exited { instance, clean, words });
+        self.hands.gone(instance);
+    }
+
+    fn take_signals(&mut self) {
+        for signal in self.signals.take() {
+            match signal {
+                signals::Signal::Stop => {
+                    log::info!("told to end: stopping the apps");
+                    systemd::stopping();
+                    self.turn(Event::Stop);
+                }
+                signals::Signal::Reload => {
+                    systemd::reloading();
+                    self.hands.reload(None);
+                    systemd::ready();
+                }
+                signals::Signal::Reexec => self.turn(Event::Reexec),
+            }
+        }
+    }
+}

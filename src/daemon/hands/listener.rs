@@ -1,0 +1,69 @@
+//! The listener process: unprivileged, its socket as descriptor 3, its secrets on stdin and nowhere else.
+
+use super::Hands;
+use super::running::Running;
+use crate::base::InstanceId;
+use crate::daemon::event::Event;
+use crate::listener::Setup;
+use crate::os::spawn::{self, Start};
+use crate::os::users;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+impl Hands {
+    pub(super) fn spawn_listener(&mut self, instance: InstanceId) -> Event {
+        match self.start_listener(instance) {
+            Ok(pid) => Event::Spawned { instance, pid, port: None },
+            Err(error) => Event::SpawnFailed { instance, why: error.to_string() },
+        }
+    }
+
+    fn start_listener(&mut self, instance: InstanceId) -> io::Result<u32> {
+        let missing = || io::Error::other("there is no [listen] table");
+        let listen = self.config.host.listen.as_ref().ok_or_else(missing)?;
+        // Bound long ago - or its port was taken then, and by now may be free.
+        let socket = self.bench.ports.socket(&listen.address)?;
+        let user = listener_user(listen.user.as_deref())?;
+        let setup = Setup {
+            socket: self.bench.place.listener_socket(),
+            daemon_pid: std::process::id(),
+            max_body: listen.max_body.0,
+            apps: self.config.apps.values().map(crate::delivery::AppTrigger::of).collect(),
+        };
+        let document = serde_json::to_vec(&setup)?;
+        let (stdin, mut feed) = io::pipe()?;
+        let argv = ["pintle", "listen"].map(String::from);
+        let mut env = vec![self.bench.instances.variable(instance)];
+        env.extend(std::env::var("RUST_LOG").ok().map(|level| ("RUST_LOG".into(), level)));
+        let output = io::stderr().as_fd().try_clone_to_owned()?;
+        let root = std::path::Path::new("/");
+        let mut start = Start::new(&argv, root, &env, output.as_fd());
+        // Ourselves, whatever became of our file and whoever may read its directory.
+        start.program = Some("/proc/self/exe");
+        start.user = user.as_ref();
+        start.no_new_privs = true;
+        start.sockets = vec![socket.as_fd()];
+        start.fd_names = vec!["listen".into()];
+        let stdin: OwnedFd = stdin.into();
+        start.stdin = Some(stdin.as_fd());
+        let child = spawn::start(&start)?;
+        drop(stdin);
+        let pid = child.pid;
+        self.running.insert(instance, Running::of(child));
+        // Larger than a pipe holds only with hundreds of apps; the listener reads it first of all.
+        let feeding = std::thread::Builder::new().name("setup".into()).stack_size(128 << 10);
+        feeding.spawn(move || drop(feed.write_all(&document)))?;
+        Ok(pid)
+    }
+}
+
+/// `[listen] user`, else pintle-listen, else nobody - where we may choose.
+pub(in super::super) fn listener_user(configured: Option<&str>) -> io::Result<Option<users::User>> {
+    if !users::is_root() {
+        return Ok(None);
+    }
+    match configured {
+        Some(name) => users::lookup(name).map(Some),
+        None => users::lookup("pintle-listen").or_else(|_| users::lookup("nobody")).map(Some),
+    }
+}
