@@ -7,6 +7,7 @@ use crate::world::gunicorn::{self, Worker};
 use crate::world::nginx;
 use crate::world::upheaval::{self, HEAD, Line, Notice, Upheaval};
 use crate::world::{App, World};
+use pintle::control::Phase;
 use std::net::{Ipv4Addr, SocketAddr};
 
 const COURSES: [(Upheaval, u32); 4] =
@@ -26,8 +27,20 @@ fn socket_handover_of_kept_connections_fails_no_request() {
 
 #[test]
 #[ignore = "needs python3-venv and wrk"]
-fn socket_handover_of_two_instances_fails_no_request() {
-    by_socket(gunicorn::shop(Worker::Sync).set("service.web", "instances", "2"), false);
+fn socket_handover_of_two_instances_that_tell_nothing_fails_no_request() {
+    let shop = gunicorn::shop(Worker::Sync).set("service.web", "instances", "2");
+    by_socket(shop.set("service.web", "ready", "\"exec\""), false);
+}
+
+#[test]
+#[ignore = "needs python3-venv and wrk"]
+fn a_daemon_killed_in_the_middle_of_deploys_fails_no_request() {
+    let (mut world, address) = socket_world(gunicorn::shop(Worker::Threads));
+    for phase in [Phase::Rehearse, Phase::Switch, Phase::Verify, Phase::Probation] {
+        let notice = upheaval::course(&mut world, address, true, Upheaval::KillIn(phase), 2);
+        println!("{HEAD}\n{}\n{}", Line(&format!("2 x {phase}"), &notice), upheaval::kinds(&notice.seen.failures));
+        assert_eq!(notice.failed(), 0, "killed in {phase}: {:?}\n{}", notice.crowd, world.daemon_said());
+    }
 }
 
 // nginx itself closes kept connections under a request when it is reloaded (before 1.27.4): a connection per request.
@@ -41,11 +54,16 @@ fn port_handover_through_nginx_fails_no_request() {
     assert!(noticed.is_empty(), "{noticed:#?}\n{}\nnginx said:\n{}", world.daemon_said(), nginx.said());
 }
 
-fn by_socket(app: App, keep_alive: bool) {
-    let mut world = World::with([app]).up();
+fn socket_world(app: App) -> (World, SocketAddr) {
+    let world = World::with([app]).up();
     goes_live(&world);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, world.shop().port));
     upheaval::answers(address);
+    (world, address)
+}
+
+fn by_socket(app: App, keep_alive: bool) {
+    let (mut world, address) = socket_world(app);
     let noticed = courses(&mut world, address, keep_alive);
     assert!(noticed.is_empty(), "{noticed:#?}\n{}", world.daemon_said());
 }

@@ -53,11 +53,12 @@ impl Worker {
     }
 }
 
-/// The shop served by gunicorn.
+/// The shop served by gunicorn, which says when it is ready.
 pub fn shop(worker: Worker) -> App {
     let run = toml_list(&worker.argv());
     App::new("shop")
         .set("service.web", "run", &run)
+        .set("service.web", "ready", "\"notify\"")
         // Where newer versions put a control socket: not into a home that others use too.
         .set("service.web", "env", "{ XDG_RUNTIME_DIR = \".\" }")
         .set("service.web", "stop_timeout", "\"10s\"")

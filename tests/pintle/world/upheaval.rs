@@ -6,7 +6,7 @@
 use super::visitors::{Failure, Manner, Seen, Visitors};
 use super::wrk::{Crowd, Figures};
 use super::{World, wait};
-use pintle::control::{Answer, DeployStatus, Request as Ask, RunState};
+use pintle::control::{Answer, DeployStatus, Phase, Request as Ask, RunState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,6 +26,8 @@ pub enum Upheaval {
     Restart,
     /// SIGKILL for the daemon, which is started again at once.
     Kill,
+    /// The same when a deploy is in this phase; over when what runs is one whole release again.
+    KillIn(Phase),
     /// `pintle reexec`.
     Reexec,
 }
@@ -89,6 +91,19 @@ fn happen(world: &mut World, what: Upheaval) {
             world.start_daemon();
             settle(world);
         }
+        Upheaval::KillIn(phase) => {
+            let shop = world.shop();
+            let number = shop.push(&shop.version(&next_version(world), &[])).accepted();
+            shop.reaches(number, phase);
+            world.kill_daemon();
+            world.start_daemon();
+            world.wait("the end of every deploy", || {
+                world.history().iter().all(|deployment| deployment.status.is_final()).then_some(())
+            });
+            settle(world);
+            let shop = world.shop();
+            assert_eq!(Some(shop.get("/").unwrap().body), shop.live("version"), "what serves is what is live");
+        }
         Upheaval::Reexec => {
             let before = image(world.daemon_pid());
             world.pintle(&["reexec"]).exits(0);
@@ -101,11 +116,15 @@ fn happen(world: &mut World, what: Upheaval) {
 
 fn deploy(world: &World) {
     let shop = world.shop();
-    let version = format!("v{}", world.history().len() + 1);
+    let version = next_version(world);
     let report = shop.deploy(&version, &[]);
     assert_eq!(report.deployment.status, DeployStatus::Success, "{report:#?}\n{}", shop.log_of(&report));
     let answer = super::Request::get("/").send(shop.port).unwrap();
     assert_eq!(answer.body, version);
+}
+
+fn next_version(world: &World) -> String {
+    format!("v{}", world.history().len() + 1)
 }
 
 fn restart(world: &World) {
