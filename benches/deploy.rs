@@ -4,10 +4,13 @@
 //! commit is pushed by a signed webhook and followed to its end. What git and the app need by themselves is measured
 //! apart, on the same repository, and taken off. Medians; figures are kept in docs/performance.md.
 
+#[allow(dead_code)]
+mod measure;
 #[allow(dead_code, unused_imports)]
 #[path = "../tests/pintle/world/mod.rs"]
 mod world;
 
+use measure::{median, millis};
 use pintle::base::DeployId;
 use pintle::control::client::Client;
 use pintle::control::{Answer, DeployStatus, Followed, Phase, Request as Ask};
@@ -140,12 +143,6 @@ fn rollback(world: &World) -> Duration {
     began.elapsed()
 }
 
-fn median(spans: &[Duration]) -> Duration {
-    let mut spans = spans.to_vec();
-    spans.sort();
-    spans.get(spans.len() / 2).copied().unwrap_or_default()
-}
-
 fn row(what: &str, span: Duration) {
-    println!("{what:<46} {:>8.1} ms", span.as_secs_f64() * 1e3);
+    println!("{what:<46} {:>8.1} ms", millis(span));
 }

@@ -4,12 +4,14 @@
 //! are watched for a minute (`--quick`: 15 s). RSS and PSS from smaps_rollup, wake-ups from the voluntary context
 //! switches of every thread. Figures are kept in docs/performance.md.
 
+#[allow(dead_code)]
+mod measure;
 #[allow(dead_code, unused_imports)]
 #[path = "../tests/pintle/world/mod.rs"]
 mod world;
 
+use measure::{memory, threads, wakeups, woken_since};
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::Duration;
 use world::{App, World};
 
@@ -33,9 +35,7 @@ fn main() {
     println!("{:<12} {:>10} {:>10} {:>8} {:>16}", "process", "RSS KiB", "PSS KiB", "threads", "wake-ups/minute");
     let (mut all_pss, mut all_wakeups) = (0, 0.0);
     for ((name, pid), before) in processes.iter().zip(before) {
-        // A thread that is new is counted from its beginning; one that has gone meanwhile is not.
-        let woken = |(thread, count): (&String, &u64)| count - before.get(thread).unwrap_or(&0);
-        let per_minute = wakeups(*pid).iter().map(woken).sum::<u64>() as f64 * 60.0 / window.as_secs_f64();
+        let per_minute = woken_since(&before, *pid) as f64 * 60.0 / window.as_secs_f64();
         let (rss, pss) = (memory(*pid, "Rss:"), memory(*pid, "Pss:"));
         println!("{name:<12} {rss:>10} {pss:>10} {:>8} {per_minute:>16.1}", threads(*pid).len());
         all_pss += pss;
@@ -43,26 +43,4 @@ fn main() {
     }
     println!("{:<12} {:>10} {all_pss:>10} {:>8} {all_wakeups:>16.1}", "together", "", "");
     println!("at most: 6144 KiB RSS each, 6144 KiB PSS and 6 wake-ups a minute together");
-}
-
-/// Voluntary context switches of each thread of a process.
-fn wakeups(pid: u32) -> BTreeMap<String, u64> {
-    let of_thread = |path: String| {
-        let status = fs::read_to_string(format!("{path}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-        Some((path, line.trim().parse().ok()?))
-    };
-    threads(pid).into_iter().filter_map(of_thread).collect()
-}
-
-fn threads(pid: u32) -> Vec<String> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path().to_string_lossy().into_owned()).collect()
-}
-
-/// KiB of a process by the kernel's own sum.
-fn memory(pid: u32, what: &str) -> u64 {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix(what));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -46,7 +46,7 @@ pub(super) fn read(tables: &[(&str, Section<'_>)], app_user: Option<&str>) -> BT
 fn read_service(section: &Section<'_>, name: ServiceName, names: &[&str], app_user: Option<&str>) -> Service {
     let listen = section.list("listen", units::address).unwrap_or_default();
     let handover = read_handover(section, &listen);
-    let service = Service {
+    Service {
         run: read_run(section, &listen),
         rehearse: section.boolean("rehearse").unwrap_or(!listen.is_empty() || handover == Handover::Port),
         nginx: read_nginx(section, handover),
@@ -68,9 +68,7 @@ fn read_service(section: &Section<'_>, name: ServiceName, names: &[&str], app_us
         log_max: section.size("log_max").unwrap_or(Bytes(10 << 20)),
         log_keep: section.count("log_keep", 0, 1000).unwrap_or(5),
         name,
-    };
-    say_what_is_to_come(section, &service);
-    service
+    }
 }
 
 fn read_run(section: &Section<'_>, listen: &[Address]) -> Command {
@@ -168,14 +166,6 @@ fn refuse_shared_upstreams(tables: &[(&str, Section<'_>)], services: &BTreeMap<S
             section.problem("nginx.upstream", wrong, "give each service its own upstream");
         }
         known.push((name, nginx));
-    }
-}
-
-fn say_what_is_to_come(section: &Section<'_>, service: &Service) {
-    section.not_active("watchdog", "watchdogs of services");
-    if service.ready != Ready::Exec {
-        section
-            .not_active("ready", "readiness by notification or probe; until then a service counts as up once it runs");
     }
 }
 

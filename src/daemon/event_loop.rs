@@ -166,6 +166,7 @@ impl Loop {
         fds.extend(outputs.iter().map(|(instance, fd)| (name_of(OUTPUT, &instance.0.to_string()), fd.as_fd())));
         let voices = running.iter().filter_map(|(instance, running)| Some((instance, running.voice()?)));
         fds.extend(voices.map(|(instance, fd)| (name_of(NOTIFY, &instance.0.to_string()), fd)));
+        fds.push((super::run::SIGNALS.into(), self.signals.as_fd()));
         let argv: Vec<OsString> = std::env::args_os().collect();
         let error = reexec::into(&program, &argv, &fds);
         log::error!("{error}; going on with the program that runs");

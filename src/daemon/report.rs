@@ -3,13 +3,13 @@
 //! Pure; what only the kernel knows (memory of a process, free space) is filled in by the hands afterwards.
 
 use super::world::{AppWorld, World};
-use crate::base::{AppName, Moment};
+use crate::base::{AppName, Moment, ServiceName};
 use crate::control::{
     AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, PublicApp,
     PublicStatus, RunState, ServiceView, StatusReport,
 };
 use crate::supervise::{Slot, State};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
     /// Everything `pintle status` shows but the host's own figures.
@@ -125,14 +125,15 @@ fn state_of(app: &AppWorld) -> AppState {
     if meant.peek().is_none() && !target.services.is_empty() {
         return AppState::Stopped;
     }
-    let up = |slot: &&Slot| slot.machine.is_settled_up();
+    let mut ready: BTreeMap<&ServiceName, u32> = BTreeMap::new();
+    for slot in app.services.slots() {
+        *ready.entry(&slot.service.name).or_default() += u32::from(slot.machine.is_settled_up());
+    }
     let (mut all, mut any) = (true, target.services.is_empty());
     for service in meant {
-        let mut mine = app.services.slots().iter().filter(|slot| slot.service.name == service.name).peekable();
-        let exists = mine.peek().is_some();
-        let ready = mine.filter(up).count() as u32;
-        all &= exists && ready >= service.instances;
-        any |= ready > 0;
+        let ready = ready.get(&service.name);
+        all &= ready.is_some_and(|ready| *ready >= service.instances);
+        any |= ready.is_some_and(|ready| *ready > 0);
     }
     match (all, any, &app.unwell) {
         (true, _, None) => AppState::Running,

@@ -22,7 +22,7 @@ use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
-use crate::os::{backup, files, lock, memory, signals, sockets, systemd};
+use crate::os::{backup, files, limits, lock, memory, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
@@ -50,6 +50,8 @@ impl From<io::Error> for Failure {
 /// The names under which the two doors are passed on.
 const CONTROL: &str = "door-control";
 const LISTENER: &str = "door-listener";
+/// Signals that were heard and not answered before a new program took over.
+pub(super) const SIGNALS: &str = "signals";
 
 /// Runs the daemon until it is told to end.
 pub fn run(config_dir: &Path) -> Result<(), Failure> {
@@ -63,9 +65,14 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     files::make_dir(&place.runtime_dir, 0o755)?;
     let _lock = lock::StateLock::take(&place.state_dir)?;
     let signals = signals::Signals::listen()?;
+    limits::raise_open_files()?;
     let instances = Instances::open(&place.runtime_dir, &place.state_dir)?;
     let (kept, back) = FdStore::open(&place.runtime_dir, instances.variable(instances.keeper()));
     let mut back: BTreeMap<String, OwnedFd> = back.into_iter().collect();
+    if let Some(earlier) = back.remove(SIGNALS) {
+        // Nearly always nobody had spoken.
+        let _ = signals.hear_again(earlier);
+    }
     let found = Cgroups::find(instances.tag());
     let unenforced = unenforced_memory(&config, &found);
     let groups = found.inspect_err(|why| log::info!("{why}")).ok();

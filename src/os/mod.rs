@@ -14,6 +14,7 @@ pub mod git;
 pub mod group;
 pub mod host;
 pub mod instances;
+pub mod limits;
 pub mod lock;
 pub mod logfile;
 pub mod memory;

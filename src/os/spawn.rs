@@ -10,7 +10,7 @@ mod launch;
 
 use crate::os::process::{pidfd_open, start_time};
 use crate::os::users::{self, User};
-use crate::os::{group, private_tmp, program, reap};
+use crate::os::{group, limits, private_tmp, program, reap};
 use child::{Failed, Identity, Plan, Step};
 use nix::fcntl::{FcntlArg, OFlag};
 use std::ffi::CString;
@@ -49,7 +49,7 @@ pub struct Start<'a> {
     pub oom_score_adj: Option<i32>,
     /// It and its children never gain privileges (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privs: bool,
-    /// Soft limit of open files, raised towards the hard one as far as that allows.
+    /// Soft limit of open files, raised towards the hard one as far as that allows; `None`: what we were given.
     pub open_files: Option<u64>,
     /// Soft limit of core dumps in bytes.
     pub core: Option<u64>,
@@ -132,7 +132,7 @@ fn prepare_and_launch(what: &Start<'_>, program: &str) -> io::Result<Child> {
         nice: what.nice,
         oom_score_adj: oom_score_adj.as_deref().map(str::as_bytes),
         no_new_privs: what.no_new_privs,
-        open_files: what.open_files,
+        open_files: what.open_files.or_else(limits::given_open_files),
         core: what.core,
         processes: what.processes,
         cgroup: what.cgroup.map(|fd| fd.as_raw_fd()),

@@ -62,8 +62,11 @@ pub fn of_release(
             environment.set(name, value);
         }
     }
-    let ourselves = users::current()?;
-    for (name, value) in user.unwrap_or(&ourselves).environment() {
+    let its_own = match user {
+        Some(user) => user.environment(),
+        None => users::current()?.environment(),
+    };
+    for (name, value) in its_own {
         environment.set(&name, value);
     }
     environment.set("PINTLE_APP", app.name.as_str()).set("PINTLE_RELEASE", release.as_str());

@@ -9,7 +9,7 @@ use super::instance::{Deed, Input, Instance, Policy, State, Survival, Wanted};
 use super::routes::Routes;
 use crate::base::{InstanceId, ReleaseName, ServiceName};
 use crate::config::{Handover, Ready, Service};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,11 @@ impl Slot {
         let machine = Instance::new(policy(service, startup, round, index));
         let (service, release) = (service.clone(), release.clone());
         Slot { service, release, index, process: None, port: None, machine, round }
+    }
+
+    /// What no two slots share.
+    fn place(&self) -> (&ServiceName, u64, u32) {
+        (&self.service.name, self.round, self.index)
     }
 }
 
@@ -201,13 +206,8 @@ impl Services {
     }
     /// What runs is exactly what should: every wanted instance up, nothing else left.
     pub fn is_settled(&self) -> bool {
-        let strangers = self.slots.iter().any(|slot| !self.is_wanted(slot));
-        let complete = self
-            .target
-            .iter()
-            .flat_map(|target| target.services.values())
-            .all(|service| self.holds(&service.name) || (self.all_up(service) && self.is_routed(service)));
-        complete && !strangers
+        let all_up = self.slots.iter().all(|slot| slot.machine.is_settled_up() && self.is_wanted(slot));
+        all_up && self.slots.len() == self.wanted_slots() && self.all_routed()
     }
     /// No process of any round is left of a release other than the target's.
     pub fn old_is_gone(&self) -> bool {
@@ -283,15 +283,15 @@ impl Services {
         if self.undecided {
             return orders;
         }
+        self.add_missing_slots();
         loop {
-            self.add_missing_slots();
             let step = self.next_start().or_else(|| self.next_stop());
             let Some((at, wanted)) = step else { break };
             self.feed(at, now, Input::Want(wanted), mint, &mut orders);
         }
         orders.extend(self.next_routes(now));
         let slots = std::mem::take(&mut self.slots);
-        let stays = |slot: &Slot| self.is_wanted(slot) || slot.process.is_some() || !slot.machine.is_gone();
+        let stays = |slot: &Slot| slot.process.is_some() || !slot.machine.is_gone() || self.is_wanted(slot);
         let (slots, gone): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(stays);
         self.slots = slots;
         let vacated =
@@ -303,8 +303,8 @@ impl Services {
     /// The first wanted slot that is down and may start now.
     fn next_start(&self) -> Option<(usize, Wanted)> {
         let startable = |slot: &&Slot| {
-            self.is_wanted(slot)
-                && slot.machine.wanted() == Wanted::Down
+            slot.machine.wanted() == Wanted::Down
+                && self.is_wanted(slot)
                 && self.dependencies_are_up(&slot.service)
                 && self.may_start_beside_the_old(slot)
         };
@@ -339,6 +339,12 @@ impl Services {
         let slots = || self.slots.iter().filter(|slot| slot.service.name == service.name && Some(&slot.round) == round);
         let port = |index: u32| slots().find(|slot| slot.index == index)?.port;
         (0..service.instances).map(port).collect::<Option<Vec<u16>>>().filter(|_| self.all_up(service))
+    }
+
+    /// Clients of every service that needs it are sent to the instances that are wanted.
+    fn all_routed(&self) -> bool {
+        let mut services = self.target.iter().flat_map(|target| target.services.values());
+        services.all(|service| !is_sent_to(service) || self.holds(&service.name) || self.is_routed(service))
     }
 
     fn is_routed(&self, service: &Service) -> bool {
@@ -410,12 +416,23 @@ impl Services {
         self.wanted_round.get(&slot.service.name) == Some(&slot.round) && !self.holds(&slot.service.name)
     }
 
+    /// How many slots there are when nothing is missing.
+    fn wanted_slots(&self) -> usize {
+        let wanted = self.target.iter().flat_map(|target| target.services.values());
+        wanted.filter(|service| !self.holds(&service.name)).map(|service| service.instances as usize).sum()
+    }
+
     fn add_missing_slots(&mut self) {
+        // Nearly always none is: this is asked after every event.
+        if self.slots.iter().filter(|slot| self.is_wanted(slot)).count() == self.wanted_slots() {
+            return;
+        }
         let missing: Vec<Slot> = self.missing_slots().collect();
         self.slots.extend(missing);
     }
 
     fn missing_slots(&self) -> impl Iterator<Item = Slot> {
+        let there: BTreeSet<_> = self.slots.iter().map(Slot::place).collect();
         let wanted = self.target.iter().flat_map(move |target| {
             target.services.values().map(move |service| (service, self.wanted_round[&service.name], target))
         });
@@ -423,13 +440,8 @@ impl Services {
         let each = unheld.flat_map(|(service, round, target)| {
             (0..service.instances).map(move |index| (service, round, target, index))
         });
-        each.filter(|(service, round, _, index)| {
-            !self
-                .slots
-                .iter()
-                .any(|slot| slot.service.name == service.name && slot.round == *round && slot.index == *index)
-        })
-        .map(|(service, round, target, index)| Slot::new(service, &target.release, target.startup, round, index))
+        each.filter(move |(service, round, _, index)| !there.contains(&(&service.name, *round, *index)))
+            .map(|(service, round, target, index)| Slot::new(service, &target.release, target.startup, round, index))
     }
 
     /// Gives an input to a slot's machine and turns its deeds into orders.

@@ -189,7 +189,8 @@ keep = 3
     /// Starts the daemon and waits until it and its listener answer. Returns both pids.
     pub(super) fn start_daemon(&mut self) -> Result<(u32, u32), Failure> {
         let log = self.root.join("daemon.log");
-        let log = File::create(&log).map_err(failed(format!("create {}", log.display())))?;
+        let log = File::options().append(true).create(true).open(&log);
+        let log = log.map_err(failed(format!("open {}", self.root.join("daemon.log").display())))?;
         let daemon = self
             .pintle(&["run"])
             .stdin(Stdio::null())
@@ -209,6 +210,14 @@ keep = 3
             Ok(if healthy { stage.listener_pid() } else { None })
         })?;
         Ok((pid, listener))
+    }
+
+    /// Kills the daemon so that it can do nothing about it. Returns its pid.
+    pub(super) fn kill_daemon(&mut self) -> Result<u32, Failure> {
+        let mut daemon = self.daemon.take().ok_or_else(|| Failure::wrong("no daemon runs"))?;
+        let pid = daemon.id();
+        daemon.kill().and_then(|()| daemon.wait()).map_err(failed(format!("kill {pid}")))?;
+        Ok(pid)
     }
 
     fn listener_pid(&self) -> Option<u32> {

@@ -32,15 +32,18 @@ pub(super) fn play(stage: &mut Stage, tell: &Tell) -> Result<(), Failure> {
     tell.act("v4 - builds, but is sick: it must not get past the rehearsal");
     push(stage, tell, "v4", "health = fail\n", "", DeployStatus::Failed)?;
     untouched(stage, tell, "v2", before)?;
-    let met = crowd.met();
-    if met.versions.contains_key("v4") {
+    if crowd.met().versions.contains_key("v4") {
         return Err(Failure::wrong("v4 answered a visitor, though it never left the rehearsal"));
     }
-    if met.failed > 0 {
-        let first = met.first_failure.unwrap_or_default();
-        return Err(Failure::wrong(format!("{} visitors were turned away; the first: {first}", met.failed)));
-    }
-    tell.good(&format!("v4 never saw a request; {} visitors so far, none turned away", thousands(met.answered)));
+    tell.good(&format!("v4 never saw a request; {}", nobody_turned_away(&crowd)?));
+
+    tell.act("SIGKILL of the daemon itself");
+    kill_the_daemon(stage, tell, before)?;
+    tell.good(&nobody_turned_away(&crowd)?);
+
+    tell.act("pintle reexec - as an upgrade does it");
+    replace_the_daemon(stage, tell, before)?;
+    tell.good(&nobody_turned_away(&crowd)?);
 
     tell.act("v5 - passes the rehearsal and dies a second after it went live");
     push(stage, tell, "v5", "die_after = 1s\n", "", DeployStatus::RolledBack)?;
@@ -207,6 +210,33 @@ fn untouched(stage: &Stage, tell: &Tell, version: &str, pid: i32) -> Result<(), 
     }
     tell.good(&format!("{version} untouched: still pid {pid}"));
     Ok(())
+}
+
+/// What can be said of the visitors as long as nobody killed the app.
+fn nobody_turned_away(crowd: &Crowd) -> Result<String, Failure> {
+    let met = crowd.met();
+    if met.failed > 0 {
+        let first = met.first_failure.unwrap_or_default();
+        return Err(Failure::wrong(format!("{} visitors were turned away; the first: {first}", met.failed)));
+    }
+    Ok(format!("{} visitors so far, none turned away", thousands(met.answered)))
+}
+
+fn kill_the_daemon(stage: &mut Stage, tell: &Tell, app: i32) -> Result<(), Failure> {
+    let old = stage.kill_daemon()?;
+    serves(stage, tell, "v2")?;
+    tell.line("$ pintle run");
+    let began = Instant::now();
+    let (new, _) = stage.start_daemon()?;
+    tell.good(&format!("kill -9 {old}; the next one (pid {new}) answers after {}", spell(began.elapsed())));
+    untouched(stage, tell, "v2", app)
+}
+
+fn replace_the_daemon(stage: &Stage, tell: &Tell, app: i32) -> Result<(), Failure> {
+    let began = Instant::now();
+    let said = stage.printed(&["reexec"])?;
+    tell.good(&format!("{} - the same process, after {}", said.trim_end(), spell(began.elapsed())));
+    untouched(stage, tell, "v2", app)
 }
 
 fn kill_the_app(stage: &mut Stage, tell: &Tell) -> Result<(), Failure> {

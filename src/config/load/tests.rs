@@ -335,8 +335,6 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
         "trigger.rate_limit",
         "trigger.window",
         "trigger.approval",
-        "service.web.ready",
-        "service.web.watchdog",
         "schedule[1]",
         "backup.every",
         "backup.drill",

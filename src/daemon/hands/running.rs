@@ -204,8 +204,11 @@ impl Hands {
             let _ = group.kill();
         }
         let _ = group::signal(child.pid, libc::SIGKILL);
+        let starved = running.group.as_ref().and_then(Group::oom_kills).is_some_and(|kills| kills > 0);
         let unknown = || (false, "it ended, and how is not known: an earlier daemon had started it".to_string());
-        Some(ended.map_or_else(unknown, |ended| (ended.is_success(), ended.to_string())))
+        let (clean, words) = ended.map_or_else(unknown, |ended| (ended.is_success(), ended.to_string()));
+        let words = if starved && !clean { format!("{words}: its memory_max was reached") } else { words };
+        Some((clean, words))
     }
 
     /// A process is gone: nothing is kept of it.
