@@ -91,12 +91,12 @@ impl FdStore {
         }
     }
 
-    /// The orderly end: nothing is kept any more, a keeper ends.
+    /// The orderly end: nothing more is kept, and a keeper ends. What systemd has it keeps through a `systemctl restart`,
+    /// so that visitors wait meanwhile, and closes by itself when the unit is stopped for good.
     pub fn close(self) {
         let closed = match std::mem::replace(&mut *self.lock(), Store::Closed) {
-            Store::Systemd(systemd) => systemd.close(),
             Store::Keeper(client) => client.close(),
-            Store::Closed => Ok(()),
+            Store::Systemd(_) | Store::Closed => Ok(()),
         };
         if let Err(error) = closed {
             log::warn!("give up the descriptors kept for the next daemon: {error}");

@@ -52,10 +52,6 @@ impl Systemd {
             None => Ok(()),
         }
     }
-
-    pub(super) fn close(self) -> io::Result<()> {
-        self.kept.keys().try_for_each(|name| remove(name))
-    }
 }
 
 fn remove(name: &str) -> io::Result<()> {
