@@ -12,8 +12,8 @@ use std::process::{Child, Command, Stdio};
 
 /// A running supervisord with gunicorn in its care.
 pub struct Supervisord {
-    pub dir: PathBuf,
     pub address: SocketAddr,
+    dir: PathBuf,
     daemon: Child,
 }
 
@@ -47,10 +47,9 @@ impl Supervisord {
         supervisord
     }
 
-    /// New files, then what people run.
-    pub fn deploy(&self, version: &str) {
+    /// Puts other files in place.
+    pub fn write_site(&self, version: &str) {
         write_site(&self.dir, version);
-        self.restart();
     }
 
     /// `supervisorctl restart`.

@@ -5,7 +5,7 @@
 
 use crate::world::gunicorn::{self, Worker};
 use crate::world::nginx;
-use crate::world::upheaval::{self, HEAD, Line, Notice, Upheaval};
+use crate::world::upheaval::{self, Line, Notice, Upheaval, head};
 use crate::world::{App, World};
 use pintle::control::Phase;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,7 +38,7 @@ fn a_daemon_killed_in_the_middle_of_deploys_fails_no_request() {
     let (mut world, address) = socket_world(gunicorn::shop(Worker::Threads));
     for phase in [Phase::Rehearse, Phase::Switch, Phase::Verify, Phase::Probation] {
         let notice = upheaval::course(&mut world, address, true, Upheaval::KillIn(phase), 2);
-        println!("{HEAD}\n{}\n{}", Line(&format!("2 x {phase}"), &notice), upheaval::kinds(&notice.seen.failures));
+        println!("{}\n{}\n{}", head(), Line(&format!("2 x {phase}"), &notice), upheaval::kinds(&notice.seen.failures));
         assert_eq!(notice.failed(), 0, "killed in {phase}: {:?}\n{}", notice.crowd, world.daemon_said());
     }
 }
@@ -48,7 +48,7 @@ fn a_daemon_killed_in_the_middle_of_deploys_fails_no_request() {
 #[ignore = "needs python3-venv, wrk and nginx"]
 fn port_handover_through_nginx_fails_no_request() {
     let (mut world, nginx) = nginx::shop_behind(Worker::Sync);
-    goes_live(&world);
+    gunicorn::goes_live(&world);
     upheaval::answers(nginx.address());
     let noticed = courses(&mut world, nginx.address(), false);
     assert!(noticed.is_empty(), "{noticed:#?}\n{}\nnginx said:\n{}", world.daemon_said(), nginx.said());
@@ -56,7 +56,7 @@ fn port_handover_through_nginx_fails_no_request() {
 
 fn socket_world(app: App) -> (World, SocketAddr) {
     let world = World::with([app]).up();
-    goes_live(&world);
+    gunicorn::goes_live(&world);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, world.shop().port));
     upheaval::answers(address);
     (world, address)
@@ -68,16 +68,10 @@ fn by_socket(app: App, keep_alive: bool) {
     assert!(noticed.is_empty(), "{noticed:#?}\n{}", world.daemon_said());
 }
 
-fn goes_live(world: &World) {
-    gunicorn::furnish(world.shop());
-    let report = world.shop().deploy("v1", &[]);
-    assert_eq!(report.exit, Some(0), "{report:#?}\n{}", world.shop().log_of(&report));
-}
-
 /// All courses; what was noticed. Every figure is printed.
 #[track_caller]
 fn courses(world: &mut World, address: SocketAddr, keep_alive: bool) -> Vec<String> {
-    println!("\n{HEAD}");
+    println!("\n{}", head());
     let mut noticed = Vec::new();
     for (what, times) in COURSES {
         let notice = upheaval::course(world, address, keep_alive, what, times);

@@ -1,6 +1,6 @@
 //! The real gunicorn, from PyPI, in a virtual environment that is made once and kept; and a small site for it.
 
-use super::{App, Site};
+use super::{App, World};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,10 +73,13 @@ pub fn toml_list(words: &[String]) -> String {
     format!("[{}]", words.join(", "))
 }
 
-/// Puts the site into the shop's repository.
-pub fn furnish(site: &Site) {
-    site.repo.commit(&FILES);
-    site.repo.commit(&[(".gitignore", "__pycache__/\n")]);
+/// Puts the site into the shop's repository and deploys its first version.
+#[track_caller]
+pub fn goes_live(world: &World) {
+    let shop = world.shop();
+    shop.repo.commit(&FILES);
+    shop.repo.commit(&[(".gitignore", "__pycache__/\n")]);
+    shop.goes_live("v1");
 }
 
 /// The virtual environment, made where it is not there yet.

@@ -153,19 +153,23 @@ fn image(pid: i32) -> Vec<u8> {
     std::fs::read(format!("/proc/{pid}/auxv")).unwrap_or_default()
 }
 
-/// A line of a table, with [`HEAD`] above.
-pub struct Line<'a>(pub &'a str, pub &'a Notice);
-
 /// The heads of the columns of a [`Line`].
-pub const HEAD: &str = "                                  requests  connect     read    write   status     late  visitors  failed    \
-                        p50 ms    p99 ms    max ms  longest s";
+pub fn head() -> String {
+    let (counts, spans) = (["connect", "read", "write", "status", "late"], ["p50 ms", "p99 ms", "max ms"]);
+    let counts: String = counts.map(|head| format!(" {head:>8}")).concat();
+    let spans: String = spans.map(|head| format!(" {head:>9}")).concat();
+    format!("{:<40} {:>9}{counts} {:>9} {:>7}{spans} {:>10}", "", "requests", "visitors", "failed", "longest s")
+}
+
+/// A line of a table, with [`head`] above. What `wrk` counts as a failed write is mostly a refused connection.
+pub struct Line<'a>(pub &'a str, pub &'a Notice);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Line(name, notice) = self;
         let (crowd, seen) = (&notice.crowd, &notice.seen);
         let millis = |span: Duration| span.as_secs_f64() * 1e3;
-        write!(f, "{name:<32} {:>9} {:>8} {:>8}", crowd.requests, crowd.connect, crowd.read)?;
+        write!(f, "{name:<40} {:>9} {:>8} {:>8}", crowd.requests, crowd.connect, crowd.read)?;
         write!(f, " {:>8} {:>8} {:>8}", crowd.write, crowd.status, crowd.late)?;
         write!(f, " {:>9} {:>7}", seen.answers, seen.failures.len())?;
         let max = crowd.max.max(seen.longest);
