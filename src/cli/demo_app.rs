@@ -3,11 +3,14 @@
 //! A web server as small as one can be that still behaves like a good guest: it serves the sockets it is handed
 //! (`LISTEN_FDS`) or binds its `PORT`, finishes what it has begun when SIGTERM comes, and says what it does on stdout.
 //! How it misbehaves is read from `app.conf` in its working directory, so each release can be sick in its own way.
-//! Line: it knows nothing of Pintle but the environment every service is given.
+//! Line: it knows nothing of Pintle but the environment every service is given. What it tells its supervisor is in
+//! `voice`.
+
+mod voice;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{SockFlag, accept4, setsockopt, sockopt};
+use nix::sys::socket::{SockFlag, SockaddrStorage, accept4, getsockname, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,25 +50,35 @@ fn serve() -> io::Result<()> {
     app.say("starting");
     app.write_journal("start")?;
     app.begin_misbehaviour()?;
-    let sockets = sockets()?;
-    app.say(&format!("serving {} sockets", sockets.len()));
-    sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
-    loop {
-        if asked_to_end(&sockets, &mut end)? {
-            if !app.yes("ignore_term") {
-                break;
-            }
-            app.say("SIGTERM ignored");
-        }
-        for socket in &sockets {
-            accept(socket, &app)?;
-        }
+    let mut sockets = sockets()?;
+    app.describe(&sockets)?;
+    if let Some(count) = app.get("sockets").and_then(|count| count.parse().ok()) {
+        sockets.truncate(count);
+    }
+    if app.becomes_ready(&mut end)? {
+        app.say(&format!("serving {} sockets", sockets.len()));
+        app.keep_talking()?;
+        serve_until_asked_to_end(&app, &sockets, &mut end)?;
     }
     drop(sockets);
     app.finish_requests();
     app.write_journal("end")?;
     app.say("stopped");
     Ok(())
+}
+
+fn serve_until_asked_to_end(app: &Arc<App>, sockets: &[OwnedFd], end: &mut UnixStream) -> io::Result<()> {
+    loop {
+        if asked_to_end(sockets, end)? {
+            if !app.yes("ignore_term") {
+                return Ok(());
+            }
+            app.say("SIGTERM ignored");
+        }
+        for socket in sockets {
+            accept(socket, app)?;
+        }
+    }
 }
 
 /// One release of the sample application.
@@ -76,6 +89,8 @@ struct App {
     rehearsal: bool,
     in_hand: AtomicUsize,
     counting: Mutex<()>,
+    /// The sockets it was handed: a line for each, with its number, its name and its address.
+    sockets: OnceLock<String>,
 }
 
 impl App {
@@ -83,7 +98,12 @@ impl App {
         let text = fs::read_to_string(path).map_err(|error| crate::os::files::because("read", path, &error))?;
         let rehearsal = std::env::var("PINTLE_REHEARSAL").is_ok_and(|value| value == "1");
         let service = std::env::var("PINTLE_SERVICE").unwrap_or_else(|_| "app".to_owned());
-        Ok(App { conf: parse(&text), service, rehearsal, in_hand: AtomicUsize::new(0), counting: Mutex::new(()) })
+        Ok(App::new(&text, service, rehearsal))
+    }
+
+    fn new(conf: &str, service: String, rehearsal: bool) -> App {
+        let (in_hand, counting, sockets) = (AtomicUsize::new(0), Mutex::new(()), OnceLock::new());
+        App { conf: parse(conf), service, rehearsal, in_hand, counting, sockets }
     }
 
     /// A setting; `SERVICE.NAME` is asked first, and before it, while rehearsed, `rehearsal_NAME`.
@@ -176,6 +196,7 @@ impl App {
             ["health"] if self.is_healthy() => (200, "healthy".to_owned()),
             ["health"] => (500, "sick".to_owned()),
             ["pid"] => (200, std::process::id().to_string()),
+            ["sockets"] => (200, self.sockets.get().cloned().unwrap_or_default()),
             ["count"] => self.count().map_or_else(|error| (500, error.to_string()), |n| (200, n.to_string())),
             ["env", name] => std::env::var(name).map_or((404, String::new()), |value| (200, value)),
             ["slow", millis] => {
@@ -184,6 +205,18 @@ impl App {
             }
             _ => (404, "not found".to_owned()),
         }
+    }
+
+    fn describe(&self, sockets: &[OwnedFd]) -> io::Result<()> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut text = String::new();
+        for (socket, name) in sockets.iter().zip(names.split(':')) {
+            let address: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+            text.push_str(&format!("{} {name} {address}\n", socket.as_raw_fd()));
+        }
+        // Nobody else sets it.
+        let _ = self.sockets.set(text);
+        Ok(())
     }
 
     /// One more visitor, counted in `data/counter` so that the number outlives releases.
@@ -311,8 +344,7 @@ mod tests {
     use super::*;
 
     fn app(text: &str, rehearsal: bool) -> App {
-        let service = "web".to_owned();
-        App { conf: parse(text), service, rehearsal, in_hand: AtomicUsize::new(0), counting: Mutex::new(()) }
+        App::new(text, "web".to_owned(), rehearsal)
     }
 
     #[test]

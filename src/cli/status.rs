@@ -85,6 +85,9 @@ fn app_text(app: &AppView, style: &Style) -> String {
     if !app.services.is_empty() {
         text += &services(&app.services, style);
     }
+    for service in &app.services {
+        text += &sayings(service);
+    }
     for probe in &app.probes {
         text += &probe_text(probe, app.state, style);
     }
@@ -106,6 +109,12 @@ fn services(services: &[ServiceView], style: &Style) -> String {
         }
     }
     table.text(style)
+}
+
+/// What the instances say of themselves.
+fn sayings(service: &ServiceView) -> String {
+    let says = service.instances.iter().filter_map(|instance| Some((instance.pid?, instance.says.as_deref()?)));
+    says.map(|(pid, says)| format!("  {} (pid {pid}) says: {says}\n", service.service)).collect()
 }
 
 fn instance_row(name: &str, instance: &InstanceView) -> Vec<Cell> {

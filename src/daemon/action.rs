@@ -154,6 +154,17 @@ pub enum Action {
         level: log::Level,
         text: String,
     },
+    /// The release is meant as this definition says, until a deploy or a rollback says otherwise: written beside it.
+    Apply {
+        app: Arc<App>,
+        release: ReleaseName,
+        commit: Option<CommitId>,
+    },
+    /// It is meant as it was deployed after all.
+    TakeBack {
+        app: AppName,
+        release: ReleaseName,
+    },
     /// Read the configuration again; answered by `Reconfigured`, or by the answer to the request.
     Reload {
         from: RequestId,

@@ -5,7 +5,7 @@
 
 use super::action::Action;
 use super::event::Event;
-use super::hands::{Hands, Leave, NOTIFY, OUTPUT};
+use super::hands::{Hands, Leave, OUTPUT};
 use super::world::World;
 use crate::base::{AppName, InstanceId, Moment};
 use crate::config;
@@ -27,6 +27,7 @@ const QUIET_AFTER_WORK: Duration = Duration::from_secs(2);
 /// What the loop waits for.
 const BELL: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
+const KEEPER: u64 = u64::MAX - 2;
 /// With an instance's number: its notify socket; without: its end.
 const VOICE: u64 = 1 << 60;
 
@@ -54,6 +55,7 @@ impl Loop {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(hands.bench.post.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         epoll.add(signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        hands.bench.kept.watch(&epoll, KEEPER)?;
         let heartbeat = systemd::heartbeat().map(|every| (Moment::now().mono, every));
         let mut it = Loop { world, hands, signals, epoll, apps, heartbeat, rest_at: None, status: String::new() };
         it.hands.running.keys().copied().collect::<Vec<_>>().into_iter().for_each(|instance| it.watch(instance));
@@ -83,12 +85,12 @@ impl Loop {
             // Ends of processes first: a crashed app is back before anything else is looked at.
             for event in &ready[..count] {
                 match event.data() {
-                    BELL | SIGNALS => {}
+                    BELL | SIGNALS | KEEPER => {}
                     voice if voice & VOICE != 0 => {}
                     instance => self.ended(InstanceId(instance)),
                 }
             }
-            for event in ready[..count].iter().filter(|event| !matches!(event.data(), BELL | SIGNALS)) {
+            for event in ready[..count].iter().filter(|event| !matches!(event.data(), BELL | SIGNALS | KEEPER)) {
                 if event.data() & VOICE != 0
                     && let Some(told) = self.hands.hear(InstanceId(event.data() & !VOICE))
                 {
@@ -97,6 +99,11 @@ impl Loop {
             }
             if ready[..count].iter().any(|event| event.data() == SIGNALS) {
                 self.take_signals();
+            }
+            if ready[..count].iter().any(|event| event.data() == KEEPER)
+                && let Err(error) = self.hands.bench.kept.tend()
+            {
+                log::warn!("{error}");
             }
             for event in self.hands.bench.post.take() {
                 self.turn(event);
@@ -130,9 +137,6 @@ impl Loop {
                 systemd::alive();
             }
             self.heartbeat = Some((due.max(now) + every, every));
-            if let Err(error) = self.hands.bench.kept.tend() {
-                log::warn!("{error}");
-            }
         }
         let status = self.world.summary();
         if status != self.status {
@@ -164,8 +168,9 @@ impl Loop {
             doors.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
         fds.extend(sockets.iter().map(|(address, fd)| (name_of(SOCKET, &address.to_string()), fd.as_fd())));
         fds.extend(outputs.iter().map(|(instance, fd)| (name_of(OUTPUT, &instance.0.to_string()), fd.as_fd())));
-        let voices = running.iter().filter_map(|(instance, running)| Some((instance, running.voice()?)));
-        fds.extend(voices.map(|(instance, fd)| (name_of(NOTIFY, &instance.0.to_string()), fd)));
+        let theirs =
+            running.iter().flat_map(|(id, running)| running.descriptors().map(move |(kind, fd)| (id, kind, fd)));
+        fds.extend(theirs.map(|(instance, kind, fd)| (name_of(kind, &instance.0.to_string()), fd)));
         fds.push((super::run::SIGNALS.into(), self.signals.as_fd()));
         let argv: Vec<OsString> = std::env::args_os().collect();
         let error = reexec::into(&program, &argv, &fds);

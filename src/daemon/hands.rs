@@ -1,9 +1,10 @@
 //! Carries out the actions of a turn. What happens at once (a process started) comes back as an event at once; all
 //! else is handed to a thread and reported through the post.
 //!
-//! `running` holds the processes, `listener` starts ours, `looks` looks at what runs and sends clients on, `replies`
+//! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours, `looks` looks at what runs and sends clients on, `replies`
 //! knows who waits for an answer.
 
+mod check;
 mod listener;
 mod looks;
 mod replies;
@@ -11,7 +12,7 @@ mod running;
 
 pub(super) use listener::listener_user;
 pub use replies::Replies;
-pub(super) use running::{NOTIFY, OUTPUT};
+pub(super) use running::{CHECK, NOTIFY, OUTPUT};
 
 use super::action::{Action, Job};
 use super::event::{Event, RequestId};
@@ -26,6 +27,7 @@ use crate::control::{Answer, Followed};
 use crate::deploy::Worked;
 use crate::os::cancel::Cancel;
 use crate::os::command::{self, Ending, Spec};
+use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
 use crate::runtime::ports::Slot;
@@ -145,6 +147,16 @@ impl Hands {
             }
             Action::Opened { app, number } => self.hub().open(&app, number),
             Action::Note { level, text } => log::log!(level, "{text}"),
+            Action::Apply { app, release, commit } => {
+                if let Err(error) = work::apply_definition(&self.bench, &app, &release, commit.as_ref()) {
+                    log::error!("{}: a daemon after this one will not know its changed definition: {error}", app.name);
+                }
+            }
+            Action::TakeBack { app, release } => {
+                if let Err(error) = Releases::new(&self.bench.place.app(&app)).take_back(&release) {
+                    log::error!("{app}: {error}");
+                }
+            }
             Action::Reload { from } => self.reload(Some(from)),
             Action::Reexec => self.leave = Some(Leave::ForSuccessor),
             Action::Exit => self.leave = Some(Leave::ForGood),
@@ -228,8 +240,8 @@ impl Hands {
                 self.post().send(Event::Reconfigured { config: Box::new(loaded.config), found });
                 log::info!("the configuration was read again");
                 Answer::Done {
-                    message: "the configuration was read again; what runs goes on as it was deployed \
-                              (`pintle deploy --force` deploys it anew)"
+                    message: "the configuration was read again; services it changes are handed over, the others are \
+                              not touched"
                         .into(),
                 }
             }

@@ -22,7 +22,7 @@ use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
-use crate::os::{backup, files, limits, lock, memory, signals, sockets, systemd};
+use crate::os::{backup, files, git, limits, lock, memory, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
@@ -67,6 +67,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let signals = signals::Signals::listen()?;
     limits::raise_open_files()?;
     let instances = Instances::open(&place.runtime_dir, &place.state_dir)?;
+    git::mark(instances.variable(instances.helpers()));
     let (kept, back) = FdStore::open(&place.runtime_dir, instances.variable(instances.keeper()));
     let mut back: BTreeMap<String, OwnedFd> = back.into_iter().collect();
     if let Some(earlier) = back.remove(SIGNALS) {
@@ -121,6 +122,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         log::info!("{}: {} (pid {}) runs on: taken over", held.record.app, held.record.service, held.record.pid);
         hands.adopt(held);
     }
+    survivors.departed.into_iter().for_each(|departed| hands.hear_out(departed));
     let mut turning = Loop::new(world, hands, signals, apps)?;
     turning.begin(actions);
     log::info!("ready after {} ms", Moment::now().mono.saturating_sub(began.mono).as_millis());
@@ -254,7 +256,7 @@ pub(super) fn look_at(bench: &Bench, app: &config::App, snapshot: &Snapshot) -> 
         whole
     });
     let shared = Arc::new(app.clone());
-    let definitions: Vec<Thawed> = current.iter().map(|release| work::thaw(bench, &shared, release)).collect();
+    let definitions: Vec<Thawed> = current.iter().map(|release| work::thaw_live(bench, &shared, release)).collect();
     discard_unfinished(&releases, app, snapshot, current.as_ref());
     let logs = highest_log(&dir.join("logs"));
     Found { current, definitions, highest: releases.highest().unwrap_or_default().max(logs), survivors: vec![] }

@@ -6,10 +6,12 @@
 
 use super::boot::Found;
 use super::event::Thawed;
+use super::hands;
 use super::work::{self, Bench};
 use crate::base::{AppName, InstanceId, Moment};
 use crate::config::{App, Config, Service};
 use crate::os::fdstore::name_of;
+use crate::os::files::because;
 use crate::os::instances::Record;
 use crate::os::process::Process;
 use crate::os::reap;
@@ -18,7 +20,9 @@ use crate::runtime::confinement;
 use crate::supervise::Survivor;
 use crate::supervise::instance::Survival;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +44,19 @@ pub struct Held {
     pub output: Option<OwnedFd>,
     #[allow(missing_docs)]
     pub notify: Option<OwnedFd>,
+    #[allow(missing_docs)]
+    pub check: Option<OwnedFd>,
+}
+
+/// An instance that ended while no daemon ran.
+#[derive(Debug)]
+pub struct Departed {
+    /// Who it was.
+    pub record: Record,
+    /// Its service as it was meant when it was started.
+    pub service: Service,
+    /// What it said last is in there.
+    pub output: Option<OwnedFd>,
 }
 
 /// All that are taken over, with the definitions of their releases.
@@ -47,6 +64,8 @@ pub struct Held {
 pub struct Survivors {
     /// The instances.
     pub held: Vec<Held>,
+    /// Those that would be among them.
+    pub departed: Vec<Departed>,
     /// By app; of every release that one of them runs.
     pub definitions: BTreeMap<AppName, Vec<Thawed>>,
 }
@@ -60,13 +79,18 @@ pub fn find(bench: &Bench, config: &Config, kept: &mut BTreeMap<String, OwnedFd>
     let mut survivors = Survivors::default();
     for record in records {
         let Some(app) = config.apps.get(&record.app) else { continue };
-        let Some(child) = hold(&record) else { continue };
         let thawed = survivors.definition(bench, app, &record);
         let Some(service) = thawed.definition.services.get(&record.service) else { continue };
         let mut take = |kind: &str| kept.remove(&name_of(kind, &record.instance.0.to_string()));
-        let (output, notify) = (take(super::hands::OUTPUT), take(super::hands::NOTIFY));
-        let (app, service) = (thawed.definition.clone(), Arc::new(service.clone()));
-        survivors.held.push(Held { record, child, app, service, output, notify });
+        let (output, notify, check) = (take(hands::OUTPUT), take(hands::NOTIFY), take(hands::CHECK));
+        let (app, service) = (thawed.definition.clone(), service.clone());
+        match hold(&record) {
+            Some(child) => {
+                let service = Arc::new(service);
+                survivors.held.push(Held { record, child, app, service, output, notify, check });
+            }
+            None => survivors.departed.push(Departed { record, service, output }),
+        }
     }
     survivors
 }
@@ -93,15 +117,33 @@ pub fn end_others<'a>(bench: &Bench, survivors: &Survivors, apps: impl IntoItera
     }
     let keep = |instance: InstanceId| instances.contains(&instance);
     confinement::clear_leftovers(bench.host(), apps, &keep);
+    clear_names(bench, &keep);
     // Those that were children of ours before this program took over would stay as zombies.
     reap::reap_orphans(&|pid| sessions.contains(&pid));
 }
 
-/// The process of a record, if it is still that one.
+/// Takes away the names of pipes and sockets whose instance is not there any more.
+fn clear_names(bench: &Bench, keep: &dyn Fn(InstanceId) -> bool) {
+    let dirs = [bench.place.outputs(), bench.place.notify_sockets()];
+    let paths = dirs.iter().flat_map(fs::read_dir).flat_map(|entries| entries.flatten()).map(|entry| entry.path());
+    let number = |path: &Path| match path.extension()?.to_str()? {
+        "out" | "sock" | "check" => path.file_stem()?.to_str()?.parse().ok(),
+        _ => None,
+    };
+    for path in paths.filter(|path| number(path).is_some_and(|number| !keep(InstanceId(number)))) {
+        if let Err(error) = fs::remove_file(&path) {
+            log::warn!("{}", because("remove", &path, &error));
+        }
+    }
+}
+
+/// The process of a record, if it is still that one. A child of ours may have ended while this program took over: how is
+/// still to be heard.
 fn hold(record: &Record) -> Option<Child> {
-    let process = Process::read(record.pid).filter(|it| it.runs && it.start_time == record.start_time)?;
-    let pidfd = process.hold()?;
-    if process.parent == std::process::id() {
+    let process = Process::read(record.pid).filter(|it| it.start_time == record.start_time)?;
+    let is_ours = process.parent == std::process::id();
+    let pidfd = process.hold().filter(|_| process.runs || is_ours)?;
+    if is_ours {
         reap::register_existing(record.pid);
     }
     Some(Child { pid: record.pid, pidfd, start_time: record.start_time })
@@ -113,7 +155,7 @@ impl Survivors {
         if let Some(thawed) = known.iter().find(|thawed| thawed.release == record.release) {
             return thawed.clone();
         }
-        let thawed = work::thaw(bench, &Arc::new(app.clone()), &record.release);
+        let thawed = work::thaw_live(bench, &Arc::new(app.clone()), &record.release);
         known.push(thawed.clone());
         thawed
     }

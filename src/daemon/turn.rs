@@ -5,6 +5,7 @@
 //! next turn is due even if nothing happens.
 
 mod apps;
+mod configured;
 pub(super) mod deploys;
 mod intake;
 mod reexec;

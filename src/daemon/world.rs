@@ -1,7 +1,7 @@
 //! What the daemon knows: every app with its services, its deployments and its history, as far as decisions need it.
 
 use super::event::{RequestId, Thawed, Token};
-use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName};
+use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
 use crate::config::App;
 use crate::control::{Answer, DeployStatus};
 use crate::deploy::Deployment;
@@ -105,10 +105,21 @@ const DELIVERIES: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub to: RequestId,
+    /// Of whom it was asked; `None`: of all.
+    pub service: Option<ServiceName>,
     pub until: Duration,
     pub message: String,
     /// What was asked for is on disk; nobody is told before.
     pub written: bool,
+}
+
+/// A definition that a reload gave to the live release.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// What it was before.
+    pub before: Arc<App>,
+    /// When it has stood the test.
+    pub until: Duration,
 }
 
 /// One app.
@@ -128,6 +139,8 @@ pub struct AppWorld {
     pub(super) eager_until: Option<Duration>,
     /// The verdict was said to be bad and not yet to be good again.
     pub unwell: Option<String>,
+    /// A changed definition of the live release that is still on trial.
+    pub(super) applied: Option<Applied>,
     /// When its services were last restarted because it was unhealthy.
     pub(super) repaired_at: Option<Duration>,
     /// The deployment under way.
@@ -172,6 +185,7 @@ impl AppWorld {
             watch: None,
             eager_until: None,
             unwell: None,
+            applied: None,
             repaired_at: None,
             active: None,
             active_since: Duration::ZERO,

@@ -11,6 +11,7 @@ mod passed;
 mod systemd;
 
 use client::Client;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -83,7 +84,17 @@ impl FdStore {
         }
     }
 
-    /// Gives everything to a new keeper where the last one has ended. To be called now and then; costs one system call.
+    /// Has `epoll` tell, with `data`, when the keeper has ended: then it is to be tended.
+    pub fn watch(&self, epoll: &Epoll, data: u64) -> io::Result<()> {
+        match &*self.lock() {
+            Store::Keeper(client) => client
+                .watch()
+                .map_or(Ok(()), |watch| Ok(epoll.add(&watch.0, EpollEvent::new(EpollFlags::EPOLLIN, data))?)),
+            Store::Systemd(_) | Store::Closed => Ok(()),
+        }
+    }
+
+    /// Gives everything to a new keeper where the last one has ended.
     pub fn tend(&self) -> io::Result<()> {
         match &mut *self.lock() {
             Store::Keeper(client) => client.tend(),

@@ -104,6 +104,12 @@ impl Instances {
         InstanceId(0)
     }
 
+    /// The number that programs carry which the daemon itself needs for a while: above those of instances, and of what is
+    /// made for a deployment.
+    pub fn helpers(&self) -> InstanceId {
+        InstanceId(1 << 63)
+    }
+
     /// Notes a started instance, or what has become of it.
     pub fn write(&self, record: &Record) -> io::Result<()> {
         let path = self.path(record);

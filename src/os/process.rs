@@ -3,16 +3,10 @@
 //! A pid alone names a process only until its number is used again; pid and start time together, or a pidfd, do so for
 //! ever. Line: whose processes they are is judged elsewhere.
 
-use crate::os::poll;
 use crate::os::reap::{self, Ended};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
-
-/// Whoever is the parent of a process that has ended takes its zombie away within this, or does not care to.
-const REAPED_WITHIN: Duration = Duration::from_millis(100);
 
 /// What `/proc/PID/stat` tells of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,20 +105,26 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     }
 }
 
-/// How the process behind `pidfd` ended that is not (or no longer) our child; `None` when it has not, and where the kernel
-/// does not tell (before Linux 6.15). The kernel knows once its parent has reaped it, which is waited for a moment. To be
-/// asked when `pidfd` is readable, by whoever has held it since before the end.
-pub fn exit_of(pidfd: BorrowedFd<'_>) -> Option<Ended> {
-    if let known @ Some(_) = exit_info(pidfd).ok()? {
-        return known;
-    }
-    let ended = PollFd::new(pidfd, PollFlags::POLLIN);
-    let reaped = PollFd::new(pidfd, PollFlags::empty());
-    let now = Instant::now();
-    if !poll::until(&mut [ended], Some(now)).ok()? || !poll::until(&mut [reaped], Some(now + REAPED_WITHIN)).ok()? {
-        return None;
-    }
-    exit_info(pidfd).ok()?
+/// How the process `pid`, held by `pidfd`, ended that is not our child: seen in the zombie, or told by the kernel once its
+/// parent has reaped it (since Linux 6.15). `None` when it has not ended, and where nobody tells. To be asked when `pidfd`
+/// is readable, by whoever has held it since before the end.
+pub fn exit_of(pid: u32, pidfd: BorrowedFd<'_>) -> Option<Ended> {
+    let told = || exit_info(pidfd).ok().flatten();
+    told().or_else(|| exit_of_zombie(pid, pidfd)).or_else(told)
+}
+
+/// A parent may take its time, or be an init that looks only now and then: nobody need wait for it.
+fn exit_of_zombie(pid: u32, pidfd: BorrowedFd<'_>) -> Option<Ended> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    let code = fields.nth(48)?.parse().ok()?;
+    // Who may not trace it is shown a 0. Of those who may, a zombie has no program to show.
+    let may_trace = std::fs::read_link(format!("/proc/{pid}/exe"))
+        .is_err_and(|error| error.kind() != io::ErrorKind::PermissionDenied);
+    // Not reaped even now: all that was of this process.
+    (state == "Z" && may_trace && signal(pidfd, 0).is_ok()).then(|| reap::decode(code))?
 }
 
 fn exit_info(pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
@@ -150,7 +150,9 @@ pub(crate) fn gone_is_not_found(errno: Errno) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::poll;
     use std::os::fd::AsFd;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn we_find_ourselves_and_hold_only_who_we_meant() {
@@ -165,26 +167,30 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_how_a_process_ended_that_is_not_our_child() {
+    fn how_a_process_ended_that_is_not_our_child_is_known_before_and_after_its_parent_reaps_it() {
         use std::io::{BufRead, BufReader, Write};
         use std::process::{Command, Stdio};
-        for (last, ended) in [
-            ("exit 7", Ended::Exited(7)),
-            ("kill -KILL $$", Ended::Signaled { signal: libc::SIGKILL, core_dumped: false }),
+        for (end, ended) in [
+            (libc::SIGTERM, Ended::Exited(7)),
+            (libc::SIGKILL, Ended::Signaled { signal: libc::SIGKILL, core_dumped: false }),
         ] {
-            let line = format!("sh -c 'echo $$; read go; {last}' <&3 & wait; read end <&3");
+            // The shell reaps its child when it has read a line.
+            let child = "sh -c 'trap \"exit 7\" TERM; echo $$; while :; do sleep 0.01; done' &";
             let mut parent = Command::new("sh");
-            parent.args(["-c", &format!("exec 3<&0; {line}")]).stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut parent = parent.spawn().unwrap();
-            let mut pid = String::new();
-            BufReader::new(parent.stdout.take().unwrap()).read_line(&mut pid).unwrap();
-            let pidfd = Process::read(pid.trim().parse().unwrap()).unwrap().hold().unwrap();
-            assert_eq!(exit_of(pidfd.as_fd()), None, "it runs");
-            parent.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+            parent.args(["-c", &format!("{child} read go; wait; echo reaped; read end")]);
+            let mut parent = parent.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut said = BufReader::new(parent.stdout.take().unwrap()).lines();
+            let pid = said.next().unwrap().unwrap().parse().unwrap();
+            let pidfd = Process::read(pid).unwrap().hold().unwrap();
+            assert_eq!(exit_of(pid, pidfd.as_fd()), None, "it runs");
+            signal(pidfd.as_fd(), end).unwrap();
             let soon = Instant::now() + Duration::from_secs(20);
             assert!(poll::until(&mut [poll::readable(pidfd.as_fd())], Some(soon)).unwrap());
+            assert_eq!(exit_of(pid, pidfd.as_fd()), Some(ended));
+            parent.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+            assert_eq!(said.next().unwrap().unwrap(), "reaped");
             // Only this kernel can say whether it knows.
-            let told = exit_of(pidfd.as_fd());
+            let told = exit_of(pid, pidfd.as_fd());
             assert!(told == Some(ended) || told.is_none() && exit_info(pidfd.as_fd()).is_err(), "{told:?}");
             drop(parent.stdin.take());
             parent.wait().unwrap();

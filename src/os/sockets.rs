@@ -34,11 +34,16 @@ pub fn bind(address: &Address) -> io::Result<OwnedFd> {
 /// Binds an address of the same family that nobody else knows: a free port on loopback, or a Unix socket in `dir`.
 pub fn private(like: &Address, dir: &Path) -> io::Result<(OwnedFd, Address)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Short: a socket's path has 107 bytes in all.
+    private_at(like, &dir.join(format!("{}.sock", NEXT.fetch_add(1, Ordering::Relaxed))))
+}
+
+/// The same, with the path a Unix socket is to have.
+pub fn private_at(like: &Address, path: &Path) -> io::Result<(OwnedFd, Address)> {
     let address = match like {
         Address::Tcp(SocketAddr::V4(_)) => Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()),
         Address::Tcp(SocketAddr::V6(_)) => Address::Tcp((Ipv6Addr::LOCALHOST, 0).into()),
-        // Short: a socket's path has 107 bytes in all.
-        Address::Unix(_) => Address::Unix(dir.join(format!("{}.sock", NEXT.fetch_add(1, Ordering::Relaxed)))),
+        Address::Unix(_) => Address::Unix(path.into()),
     };
     let socket = bind(&address)?;
     match address {
@@ -53,20 +58,23 @@ pub fn private(like: &Address, dir: &Path) -> io::Result<(OwnedFd, Address)> {
 
 /// Whether `socket` is one that listens on exactly `address`.
 pub fn listens_on(socket: &OwnedFd, address: &Address) -> bool {
-    let bound = getsockname::<SockaddrStorage>(socket.as_raw_fd()).ok().filter(|_| {
-        // No socket at all has no such option.
-        getsockopt(socket, AcceptConn).unwrap_or(false)
-    });
-    match (address, bound) {
-        (Address::Tcp(SocketAddr::V4(address)), Some(bound)) => {
-            bound.as_sockaddr_in().is_some_and(|bound| (bound.ip(), bound.port()) == (*address.ip(), address.port()))
+    match (address, address_of(socket)) {
+        // A scope and a flow are no part of an address as it is configured.
+        (Address::Tcp(address), Some(Address::Tcp(bound))) => {
+            (bound.ip(), bound.port()) == (address.ip(), address.port())
         }
-        (Address::Tcp(SocketAddr::V6(address)), Some(bound)) => {
-            bound.as_sockaddr_in6().is_some_and(|bound| (bound.ip(), bound.port()) == (*address.ip(), address.port()))
-        }
-        (Address::Unix(path), Some(bound)) => bound.as_unix_addr().is_some_and(|bound| bound.path() == Some(path)),
-        (_, None) => false,
+        (address, bound) => bound.as_ref() == Some(address),
     }
+}
+
+/// Where `socket` listens; `None` for one that does not, or has no name in the file system.
+pub fn address_of(socket: &OwnedFd) -> Option<Address> {
+    // No socket at all has no such option.
+    let listens = getsockopt(socket, AcceptConn).unwrap_or(false);
+    let bound: SockaddrStorage = getsockname(socket.as_raw_fd()).ok().filter(|_| listens)?;
+    let v4 = bound.as_sockaddr_in().map(|bound| Address::Tcp((bound.ip(), bound.port()).into()));
+    let v6 = || bound.as_sockaddr_in6().map(|bound| Address::Tcp((bound.ip(), bound.port()).into()));
+    v4.or_else(v6).or_else(|| Some(Address::Unix(bound.as_unix_addr()?.path()?.into())))
 }
 
 /// A copy of the socket with which the process behind `pidfd` listens on `address`. Only root, and whoever may trace the

@@ -209,6 +209,16 @@ impl Services {
         let all_up = self.slots.iter().all(|slot| slot.machine.is_settled_up() && self.is_wanted(slot));
         all_up && self.slots.len() == self.wanted_slots() && self.all_routed()
     }
+    /// The same for one service alone, whatever became of the others.
+    pub fn is_settled_for(&self, name: &ServiceName) -> bool {
+        let mut mine = self.slots.iter().filter(|slot| slot.service.name == *name);
+        let all_up = mine.all(|slot| slot.machine.is_settled_up() && self.is_wanted(slot));
+        let service = self.target.as_ref().and_then(|target| target.services.get(name));
+        let is_complete = |service: &Arc<Service>| {
+            self.holds(name) || self.all_up(service) && (!is_sent_to(service) || self.is_routed(service))
+        };
+        all_up && service.is_none_or(is_complete)
+    }
     /// No process of any round is left of a release other than the target's.
     pub fn old_is_gone(&self) -> bool {
         !self.slots.iter().any(|slot| !self.is_wanted(slot) && slot.process.is_some())

@@ -54,6 +54,54 @@ fn services_come_and_go_with_the_configuration() {
 }
 
 #[test]
+fn a_reload_hands_over_what_changed_and_touches_nothing_else() {
+    let mut world = World::with([App::new("shop").worker("job", &[])]).up();
+    world.shop().goes_live("v1");
+    let job = world.wait("the worker", || world.shop().pid_of("job"));
+    let web = world.shop().pid();
+    let greeting = "{ GREETING = \"hello\" }";
+    world.add(same_ports(world.shop()).set("service.web", "env", greeting).worker("job", &[]));
+    reload(&world);
+    let greeted = |world: &World| {
+        let shop = world.shop().clone();
+        world.wait("the greeting", || shop.get("/env/GREETING").ok().filter(|reply| reply.body == "hello"));
+        shop.pid()
+    };
+    let now = greeted(&world);
+    assert_ne!(now, web, "its definition changed");
+    assert_eq!(world.shop().pid_of("job"), Some(job), "its definition did not");
+
+    world.kill_daemon();
+    world.start_daemon();
+    assert_eq!((greeted(&world), world.shop().pid_of("job")), (now, Some(job)), "a killed daemon changes nothing");
+    world.stop_daemon();
+    world.start_daemon();
+    greeted(&world);
+
+    world.shop().goes_live("v2");
+    world.pintle(&["rollback", "shop"]).exits(0);
+    let shop = world.shop();
+    shop.serves("v1");
+    assert_eq!(shop.get("/env/GREETING").unwrap().status, 404, "a rollback runs old code with its old definition");
+}
+
+#[test]
+fn a_definition_that_does_not_run_is_taken_back() {
+    let mut world = World::with([App::new("shop").worker("job", &[])]).up();
+    world.shop().goes_live("v1");
+    let job = world.wait("the worker", || world.shop().pid_of("job"));
+    let absent = "[\"./only-in-the-next-release\"]";
+    world.add(same_ports(world.shop()).set("service.web", "run", absent).worker("job", &[]));
+    reload(&world);
+    world.wait("the word about it", || world.daemon_said().contains("is taken back").then_some(()));
+    world.wait("the app", || world.shop().get("/").ok().filter(|reply| reply.body == "v1"));
+    assert_eq!(world.shop().pid_of("job"), Some(job));
+    world.kill_daemon();
+    world.start_daemon();
+    world.shop().serves("v1");
+}
+
+#[test]
 fn an_app_can_be_added_while_others_run() {
     let mut world = World::of_a_shop();
     world.shop().goes_live("v1");

@@ -6,6 +6,8 @@
 
 mod world;
 
+mod adoption;
+mod adoption_mid_deploy;
 mod backups;
 mod changes;
 mod cli;

@@ -51,7 +51,13 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                     service(
                         "web",
                         RunState::Up,
-                        vec![instance(Some(1234), RunState::Up, None), instance(Some(42), RunState::Up, None)],
+                        vec![
+                            instance(Some(1234), RunState::Up, None),
+                            InstanceView {
+                                says: Some("3 requests in hand".into()),
+                                ..instance(Some(42), RunState::Up, None)
+                            },
+                        ],
                     ),
                     service("worker", RunState::Backoff, vec![instance(None, RunState::Backoff, Some("exit 1"))]),
                     service("digest", RunState::Down, vec![]),
@@ -83,6 +89,7 @@ shop: degraded, 000042-4f2a1c9, deployment 000043 under way, waiting: 000044
            up         42   2h10m         0         48.2MiB   42.0s  -
   worker   backoff     -       -        12               -       -  exit 1
   digest   down        -       -         -               -       -  -
+  web (pid 42) says: 3 requests in hand
   probe health ok
   probe dicom failing: refused
 

@@ -42,7 +42,7 @@ impl Hands {
     /// Looks whether a starting instance answers.
     pub(super) fn look(&self, app: &App, instance: InstanceId, service: &Service, port: Option<u16>) -> Option<Event> {
         let running = self.running.get(&instance)?;
-        let own = running.check.as_ref().map(|(_, address)| address.clone());
+        let own = running.check.as_ref().map(|check| check.address().clone());
         let may_be_deaf = running.since.elapsed() >= DEAF.min(app.deploy.startup / 2);
         let by_port = port.map(|port| Address::Tcp(([127, 0, 0, 1], port).into()));
         let shared = service.listen.first().cloned();
@@ -156,7 +156,10 @@ fn probe_once(
     let command = match (&probe.target, app) {
         (ProbeTarget::Run(command), Some(app)) => {
             let user = environment::user(app.user.as_deref()).map_err(|error| error.to_string())?;
-            let env = environment::of_release(app, release, None, user.as_ref()).map_err(|error| error.to_string())?;
+            let mut env =
+                environment::of_release(app, release, None, user.as_ref()).map_err(|error| error.to_string())?;
+            let (marker, value) = bench.instances.variable(bench.instances.helpers());
+            env.set(&marker, value);
             let cwd = bench.place.working_dir(app, release);
             Some(Spec { argv: command.argv(), cwd, env: env.pairs(), user, nice: 0, stdin: vec![] })
         }

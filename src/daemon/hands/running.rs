@@ -4,10 +4,11 @@
 //! is left where that daemon finds it: its record, the end of its output, its notify socket.
 
 use super::Hands;
+use super::check::Check;
 use crate::base::InstanceId;
-use crate::config::{Address, App, Ready, Service};
+use crate::config::{App, Ready, Service};
 use crate::daemon::event::Event;
-use crate::daemon::survivors::Held;
+use crate::daemon::survivors::{Departed, Held};
 use crate::os::cgroup::Group;
 use crate::os::fdstore::name_of;
 use crate::os::group::{self, Trail};
@@ -17,7 +18,7 @@ use crate::os::notify::NotifySocket;
 use crate::os::output::{self, Output};
 use crate::os::spawn::Child;
 use crate::os::sweeper::Remains;
-use crate::os::{process as processes, reap, sockets};
+use crate::os::{process as processes, reap};
 use crate::runtime::confinement;
 use crate::runtime::process::{self, Ears, Outfit, Which};
 use crate::supervise::notice;
@@ -30,6 +31,7 @@ const MESSAGES: usize = 64;
 /// The names under which descriptors are kept for the next daemon.
 pub(in super::super) const OUTPUT: &str = "output";
 pub(in super::super) const NOTIFY: &str = "notify";
+pub(in super::super) const CHECK: &str = "check";
 
 /// A process we started or took over.
 #[derive(Debug)]
@@ -38,8 +40,8 @@ pub(in super::super) struct Running {
     record: Option<Record>,
     notify: Option<NotifySocket>,
     group: Option<Group>,
-    /// A socket that only this instance has, where it shows that it is ready by answering.
-    pub(super) check: Option<(OwnedFd, Address)>,
+    /// Where it shows that it is ready.
+    pub(super) check: Option<Check>,
     pub(super) since: Instant,
 }
 
@@ -62,6 +64,12 @@ impl Running {
     pub(in super::super) fn voice(&self) -> Option<BorrowedFd<'_>> {
         self.notify.as_ref().map(|notify| notify.as_fd())
     }
+
+    /// What is to be passed on to a successor, by kind.
+    pub(in super::super) fn descriptors(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        let check = self.check.iter().map(|check| (CHECK, check.as_fd()));
+        self.voice().map(|voice| (NOTIFY, voice)).into_iter().chain(check)
+    }
 }
 
 impl Hands {
@@ -80,13 +88,13 @@ impl Hands {
         let (app, service) = (which.app, which.service);
         let user = process::user(which)?;
         let ears = process::ears(&self.bench.ports, which, place.round, place.index)?;
-        let check = self.check_socket(service)?;
+        let check = self.check(instance, service)?;
         let notify = self.notify_socket(instance, app, service, user.as_ref())?;
         let output = Output::make(&self.bench.place.outputs(), instance, user.as_ref())?;
         let outfit = Outfit {
             user: user.as_ref(),
             ears: &ears,
-            check: check.as_ref().map(|(socket, _)| socket.as_fd()),
+            check: check.as_ref().map(Check::as_fd),
             output: output.write.as_fd(),
             notify: notify.as_ref().map(NotifySocket::path),
         };
@@ -108,18 +116,15 @@ impl Hands {
         let pid = child.pid;
         self.note(&record);
         self.follow(&record, service, output.read);
-        if let Some(notify) = &notify {
-            self.keep(&name_of(NOTIFY, &instance.0.to_string()), notify.as_fd());
-        }
         let group = confinement::remains(self.bench.host(), &record).group;
         let (record, since) = (Some(record), Instant::now());
-        self.running.insert(instance, Running { child, record, notify, group, check, since });
+        self.take(instance, Running { child, record, notify, group, check, since });
         Ok((pid, port))
     }
 
     /// Takes over what an earlier daemon started: it goes on saying and telling what it has to say and tell.
     pub(in super::super) fn adopt(&mut self, held: Held) {
-        let Held { record, child, app, service, output, notify } = held;
+        let Held { record, child, app, service, output, notify, check } = held;
         let instance = record.instance;
         let output = output.map_or_else(|| output::reopen(&self.bench.place.outputs(), instance), Ok);
         match output {
@@ -139,12 +144,29 @@ impl Hands {
             log::error!("{}: {}: it is not heard: {error}", record.app, record.service);
             None
         });
-        if let Some(notify) = &notify {
-            self.keep(&name_of(NOTIFY, &instance.0.to_string()), notify.as_fd());
-        }
+        let check = check.filter(|_| !record.ready).and_then(Check::from_kept);
         let group = confinement::remains(self.bench.host(), &record).group;
         let (record, since) = (Some(record), Instant::now());
-        self.running.insert(instance, Running { child, record, notify, group, check: None, since });
+        self.take(instance, Running { child, record, notify, group, check, since });
+    }
+
+    /// Writes down what an instance said last that ended while no daemon ran.
+    pub(in super::super) fn hear_out(&mut self, departed: Departed) {
+        let Departed { record, service, output } = departed;
+        let (app, name, pid) = (&record.app, &record.service, record.pid);
+        log::warn!("{app}: {name} (pid {pid}) ended while no daemon ran, and how is not known");
+        let Some(output) = output else { return };
+        if let Err(error) = self.scribe.attach(self.log_of(&record, &service), output) {
+            log::error!("{app}: {name}: what it said last is not kept: {error}");
+        }
+    }
+
+    /// From now on it is one of ours; what a daemon that comes after us needs is kept for it.
+    fn take(&mut self, instance: InstanceId, running: Running) {
+        for (kind, fd) in running.descriptors() {
+            self.keep(&name_of(kind, &instance.0.to_string()), fd);
+        }
+        self.running.insert(instance, running);
     }
 
     /// What the instances told since the last time.
@@ -158,7 +180,9 @@ impl Hands {
     /// A daemon that comes after us is to know that it was ready.
     pub(super) fn became_ready(&mut self, instance: InstanceId) {
         let Some(running) = self.running.get_mut(&instance) else { return };
-        running.check = None;
+        if running.check.take().is_some() {
+            self.bench.kept.forget(&name_of(CHECK, &instance.0.to_string()));
+        }
         let Some(record) = &mut running.record else { return };
         record.ready = true;
         let record = record.clone();
@@ -197,7 +221,7 @@ impl Hands {
             Ok(None) => return None,
             Ok(Some(ended)) => Some(ended),
             // Not our child: an earlier daemon's.
-            Err(_) => processes::exit_of(child.pidfd.as_fd()),
+            Err(_) => processes::exit_of(child.pid, child.pidfd.as_fd()),
         };
         // What it started and did not end would hold its port and its data.
         if let Some(group) = &running.group {
@@ -238,8 +262,9 @@ impl Hands {
         if let Err(error) = output::remove(&self.bench.place.outputs(), instance) {
             log::warn!("{error}");
         }
-        self.bench.kept.forget(&name_of(OUTPUT, &instance.0.to_string()));
-        self.bench.kept.forget(&name_of(NOTIFY, &instance.0.to_string()));
+        for kind in [OUTPUT, NOTIFY, CHECK] {
+            self.bench.kept.forget(&name_of(kind, &instance.0.to_string()));
+        }
     }
 
     fn note(&self, record: &Record) {
@@ -251,14 +276,14 @@ impl Hands {
     /// What it says is written to its service's log, and waits for the next daemon where we cannot write any more.
     fn follow(&self, record: &Record, service: &Service, output: OwnedFd) {
         self.keep(&name_of(OUTPUT, &record.instance.0.to_string()), output.as_fd());
-        let target = LogTarget {
-            path: self.bench.place.service_log(&record.app, &record.service),
-            max: service.log_max,
-            keep: service.log_keep,
-        };
-        if let Err(error) = self.scribe.follow(record.instance, target, output) {
+        if let Err(error) = self.scribe.follow(record.instance, self.log_of(record, service), output) {
             log::error!("{}: {}: its output is not kept: {error}", record.app, record.service);
         }
+    }
+
+    fn log_of(&self, record: &Record, service: &Service) -> LogTarget {
+        let path = self.bench.place.service_log(&record.app, &record.service);
+        LogTarget { path, max: service.log_max, keep: service.log_keep }
     }
 
     fn keep(&self, name: &str, fd: BorrowedFd<'_>) {
@@ -267,11 +292,10 @@ impl Hands {
         }
     }
 
-    /// With shared sockets nobody knows who answered: an instance that has to show that it does gets one of its own.
-    fn check_socket(&self, service: &Service) -> io::Result<Option<(OwnedFd, Address)>> {
+    fn check(&self, instance: InstanceId, service: &Service) -> io::Result<Option<Check>> {
         match service.listen.first() {
             Some(public) if service.ready == Ready::Probe => {
-                sockets::private(public, &self.bench.place.notify_sockets()).map(Some)
+                Check::make(public, &self.bench.place.notify_sockets(), instance).map(Some)
             }
             _ => Ok(None),
         }

@@ -191,6 +191,8 @@ impl Simulation {
             Action::Reload { .. } | Action::Exit => {}
             Action::Look { .. } | Action::BecameReady { .. } | Action::Route { .. } | Action::Abort { .. } => {}
             Action::Vacated { .. } | Action::KeepSockets { .. } => {}
+            Action::Apply { app, release, .. } => self.apply(&app.name.clone(), &release, Some(app)),
+            Action::TakeBack { app, release } => self.apply(&app, &release, None),
             Action::CheckSuccessor | Action::Reexec => {}
             Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
         }

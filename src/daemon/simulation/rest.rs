@@ -27,7 +27,8 @@ impl Simulation {
         let busy = world.apps.values().filter(|app| {
             let healthy = app.services.deadline().is_none();
             let held = app.config.services.keys().any(|service| app.services.holds(service));
-            app.active.is_some() || !app.queue.is_empty() || !healthy || app.unwell.is_some() && !held
+            let busy = app.active.is_some() || !app.queue.is_empty() || !app.waiters.is_empty();
+            busy || !healthy || app.unwell.is_some() && !held
         });
         busy.map(|app| app.config.name.clone()).collect()
     }
@@ -65,7 +66,7 @@ impl Simulation {
         let meant = current
             .as_ref()
             .and_then(|release| self.disks[name].releases.get(release))
-            .and_then(|it| it.definition.clone());
+            .and_then(|it| it.applied.clone().or_else(|| it.definition.clone()));
         let mut expected: BTreeMap<(ServiceName, ReleaseName), u32> = BTreeMap::new();
         for service in meant.iter().flat_map(|app| app.services.values()) {
             if !app.services.holds(&service.name) && service.restart != Restart::Never {

@@ -25,6 +25,8 @@ pub(super) struct Release {
     pub(super) commit: CommitId,
     /// Its files and its frozen definition are all there.
     pub(super) definition: Option<Arc<App>>,
+    /// What a reload changed since it is live.
+    pub(super) applied: Option<Arc<App>>,
     /// Its build steps went through.
     pub(super) built: bool,
 }
@@ -158,9 +160,12 @@ impl Simulation {
         let Some(busy) = self.works.get_mut(&number) else { return };
         busy.half_done = true;
         let Some(disk) = self.disks.get_mut(&busy.job.app.name) else { return };
+        if let Work::Point(Some(release)) = &busy.job.work {
+            disk.releases.get_mut(release).into_iter().for_each(|release| release.applied = None);
+        }
         match (&busy.job.work, &busy.result) {
             (Work::Fetch, Worked::Fetched { commit, release }) => {
-                let unfinished = Release { commit: commit.clone(), definition: None, built: false };
+                let unfinished = Release { commit: commit.clone(), definition: None, applied: None, built: false };
                 disk.releases.insert(release.clone(), unfinished);
             }
             (Work::Point(release), Worked::Done(_)) => disk.current = release.clone(),
@@ -239,7 +244,19 @@ impl Simulation {
 
     /// The definition of what is live: the only one that a daemon reads before it begins.
     pub(super) fn live_definition(&self, app: &AppName) -> Vec<Thawed> {
-        self.disks[app].current.iter().filter_map(|release| self.thaw(app, release)).collect()
+        let disk = &self.disks[app];
+        let follows = |release: &ReleaseName, thawed: Thawed| {
+            let applied = disk.releases.get(release).and_then(|release| release.applied.clone());
+            Thawed { definition: applied.unwrap_or(thawed.definition), ..thawed }
+        };
+        let thawed = disk.current.iter().filter_map(|release| Some(follows(release, self.thaw(app, release)?)));
+        thawed.collect()
+    }
+
+    /// The live release is meant otherwise from now on, or as it was deployed.
+    pub(super) fn apply(&mut self, app: &AppName, release: &ReleaseName, definition: Option<Arc<App>>) {
+        let disk = self.disks.get_mut(app).expect("every app has a disk");
+        disk.releases.get_mut(release).into_iter().for_each(|release| release.applied = definition.clone());
     }
 
     /// The plug was pulled: a rename that was not synced yet may never have been.

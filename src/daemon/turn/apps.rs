@@ -1,11 +1,10 @@
 //! The services and probes of each app, and the verbs people have for them.
 
 use super::super::action::Action;
-use super::super::boot::Found;
 use super::super::event::RequestId;
 use super::super::world::{AppWorld, Live, Pending, Waiter, World};
 use crate::base::{AppName, InstanceId, Moment, ReleaseName, ServiceName, Span};
-use crate::config::{Config, Service};
+use crate::config::Service;
 use crate::control::Answer;
 use crate::health::{Verdict, Watch};
 use crate::store::Entry;
@@ -125,6 +124,7 @@ impl World {
                     let text = format!("{name}: {service} ended by itself: {words}");
                     actions.push(Action::Note { level: log::Level::Warn, text });
                     let why = format!("{service} ended by itself: {words}");
+                    self.take_back(now, name, &release, &why, actions);
                     self.trip_deployment(now, name, &release, why, actions);
                 }
                 Order::CrashLoop { service, failures, words } => {
@@ -170,12 +170,19 @@ impl World {
     }
 
     pub(super) fn tell_if_settled(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
-        let Some(app) = self.apps.get_mut(name).filter(|app| app.services.is_settled()) else { return };
-        let (written, waiting) = std::mem::take(&mut app.waiters).into_iter().partition(|waiter| waiter.written);
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let is_so = |waiter: &Waiter| match &waiter.service {
+            Some(service) => app.services.is_settled_for(service),
+            None => app.services.is_settled(),
+        };
+        let waiters = std::mem::take(&mut app.waiters).into_iter();
+        let (told, waiting): (Vec<Waiter>, Vec<Waiter>) = waiters.partition(|waiter| waiter.written && is_so(waiter));
         app.waiters = waiting;
-        for waiter in written {
-            let waiter: Waiter = waiter;
+        for waiter in told {
             actions.push(Action::Answer { to: waiter.to, answer: Answer::Done { message: waiter.message } });
+        }
+        if !app.services.is_settled() {
+            return;
         }
         let waits = app.active.as_ref().is_some_and(|deployment| deployment.waits_for_services());
         if waits {
@@ -224,7 +231,7 @@ impl World {
         let slowest = app.services.slots().iter().map(|slot| slot.service.stop_timeout).max().unwrap_or_default();
         let until = now.mono + slowest + PATIENCE + app.config.deploy.startup.min(Duration::from_secs(15));
         let written = verb == Verb::Restart;
-        app.waiters.push(Waiter { to: from, until, message, written });
+        app.waiters.push(Waiter { to: from, service: service.cloned(), until, message, written });
         match verb {
             Verb::Restart => app.services.restart(service),
             Verb::Start | Verb::Stop => {
@@ -311,8 +318,12 @@ impl World {
             }
             (Verdict::Unwell(why), None, None) => {
                 actions.push(Action::Note { level: log::Level::Error, text: format!("{name} is unhealthy: {why}") });
-                app.unwell = Some(why);
-                self.repair(now, name, actions);
+                app.unwell = Some(why.clone());
+                let live = app.live.as_ref().map(|live| live.release.clone());
+                match live.is_some_and(|live| self.take_back(now, name, &live, &why, actions)) {
+                    true => {}
+                    false => self.repair(now, name, actions),
+                }
             }
             _ => {}
         }
@@ -409,68 +420,6 @@ impl World {
     pub(super) fn pointed(&mut self, name: &AppName, release: Option<ReleaseName>) {
         let Some(app) = self.any_app(name) else { return };
         app.live = release.map(|release| Live { commit: app.commit_of(&release), release });
-    }
-
-    /// A new configuration: what runs goes on as it was deployed, the next deploy is made by the new one.
-    pub(super) fn reconfigured(
-        &mut self,
-        now: Moment,
-        config: Config,
-        mut found: BTreeMap<AppName, Found>,
-        actions: &mut Vec<Action>,
-    ) {
-        if self.stopping {
-            return;
-        }
-        if self.triggers_differ(&config) {
-            self.restart_listener(now, actions);
-        }
-        self.broken_files = None;
-        let gone = |name: &&AppName| !config.apps.contains_key(*name) && !self.apps[*name].removed;
-        let gone: Vec<AppName> = self.apps.keys().filter(gone).cloned().collect();
-        for name in gone {
-            if let Some(app) = self.apps.get_mut(&name) {
-                app.removed = true;
-            }
-            let text = format!("{name} is configured no longer: its services stop, its releases and data stay on disk");
-            actions.push(Action::Note { level: log::Level::Warn, text });
-            self.stop_app_for_good(now, &name, actions);
-            if !self.apps.get(&name).and_then(|app| app.active.as_ref()).is_some_and(|active| active.is_working()) {
-                self.abandon(now, &name, actions);
-            }
-        }
-        for (name, app) in config.apps {
-            let app = Arc::new(app);
-            match self.apps.get_mut(&name) {
-                Some(known) => {
-                    known.config = app;
-                    if std::mem::take(&mut known.removed) {
-                        self.run_what_is_live(now, &name, actions);
-                    }
-                }
-                None => self.take_in(now, &name, app, found.remove(&name), actions),
-            }
-        }
-        self.keep_sockets(actions);
-    }
-
-    /// Tells the hands which sockets may be needed: by what runs, by what may run again, by what is configured.
-    pub(in super::super) fn keep_sockets(&self, actions: &mut Vec<Action>) {
-        let configured = self.apps.values().flat_map(|app| app.config.services.values());
-        let thawed = self.apps.values().flat_map(|app| app.definitions.values());
-        let meant = thawed.flat_map(|thawed| thawed.definition.services.values());
-        let slots = self.apps.values().flat_map(|app| app.services.slots());
-        let running = slots.map(|slot| &*slot.service);
-        let services = configured.chain(meant).chain(running);
-        let addresses = services.flat_map(|service| service.listen.iter().cloned()).collect();
-        actions.push(Action::KeepSockets { addresses });
-    }
-
-    /// Whether the listener would judge deliveries differently by this configuration.
-    fn triggers_differ(&self, config: &Config) -> bool {
-        let known = self.apps.iter().filter(|(_, app)| !app.removed);
-        let known = known.map(|(name, app)| (name, &app.config.trigger, &app.config.source));
-        !known.eq(config.apps.iter().map(|(name, app)| (name, &app.trigger, &app.source)))
     }
 
     /// Ends an app's work and services, in reverse order.

@@ -54,6 +54,7 @@ impl World {
             self.end_unbegun(now, &deployment, status, why, actions);
             return self.start_next(now, name, actions);
         }
+        app.applied = None;
         deployment.previous = app.live.as_ref().map(|live| live.release.clone());
         let number = deployment.number;
         let known = deployment.release.clone().and_then(|release| Some((app.commit_of(&release)?, release)));

@@ -78,6 +78,37 @@ fn frozen_document(app: &App, commit: &CommitId) -> serde_json::Value {
     document
 }
 
+/// Writes the definition that a reload gave to the live release.
+pub fn apply_definition(bench: &Bench, app: &App, release: &ReleaseName, commit: Option<&CommitId>) -> io::Result<()> {
+    let mut document = config::freeze(app);
+    if let Some(commit) = commit {
+        document["commit"] = commit.as_str().into();
+    }
+    Releases::new(&bench.place.app(&app.name)).apply(release, &document)
+}
+
+/// The definition the live release runs by: a reload may have changed it since it was deployed.
+pub fn thaw_live(bench: &Bench, app: &Arc<App>, release: &ReleaseName) -> Thawed {
+    let deployed = thaw(bench, app, release);
+    let applied = Releases::new(&bench.place.app(&app.name)).applied(release).unwrap_or_else(|error| {
+        log::error!("{error}");
+        None
+    });
+    let Some(document) = applied else { return deployed };
+    match config::thaw(&app.name, &document, &bench.config_dir, &bench.environment) {
+        Ok(definition) => Thawed { definition: Arc::new(definition), ..deployed },
+        Err(problems) => {
+            let all: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
+            log::error!(
+                "{}: {release} runs as it was deployed, what was changed since is wrong: {}",
+                app.name,
+                all.join("; ")
+            );
+            deployed
+        }
+    }
+}
+
 /// The definition a release was deployed with; where it is missing or damaged, today's (and the journal says so).
 pub fn thaw(bench: &Bench, app: &Arc<App>, release: &ReleaseName) -> Thawed {
     let frozen = Releases::new(&bench.place.app(&app.name)).frozen(release);

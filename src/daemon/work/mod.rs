@@ -12,7 +12,7 @@ mod steps;
 mod tidy;
 
 pub use backup::open_row;
-pub use fetch::{is_older, resolve, thaw};
+pub use fetch::{apply_definition, is_older, resolve, thaw, thaw_live};
 pub use look::{Aim, look};
 pub(super) use rehearse::is_at;
 
@@ -208,6 +208,8 @@ impl Task<'_> {
                 let thawed = thaw(self.bench, &self.job.app, release);
                 let source = &thawed.definition.source;
                 releases.link_shared(release, source, Data::Real, self.user()?.as_ref())?;
+                // Whatever was changed while it was live before: code is run as it was meant with it.
+                releases.take_back(release)?;
                 self.bench.post.send(Event::Thawed { app, thawed });
                 releases.point(release)
             }

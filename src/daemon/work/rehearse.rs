@@ -199,7 +199,8 @@ impl Task<'_> {
         let user = self.user().ok()?;
         let mut env =
             crate::runtime::environment::of_release(app, release, self.job.commit.as_ref(), user.as_ref()).ok()?;
-        env.set("PINTLE_REHEARSAL", "1").set_all(&app.rehearsal.env);
+        let (marker, value) = self.bench.instances.variable(self.marks().candidates);
+        env.set("PINTLE_REHEARSAL", "1").set_all(&app.rehearsal.env).set(&marker, value);
         let cwd = self.bench.place.working_dir(app, release);
         Some(Spec { argv: command.argv(), cwd, env: env.pairs(), user, nice: 0, stdin: vec![] })
     }

@@ -8,6 +8,7 @@ use crate::os::message;
 use crate::os::poll::{self, readable};
 use crate::os::reap;
 use crate::os::spawn::{self, Child, Start};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions, Permissions};
@@ -30,6 +31,8 @@ pub(super) struct Client {
     /// All that is kept: copies.
     kept: BTreeMap<String, OwnedFd>,
     connection: Option<OwnedFd>,
+    /// Readable when the connection's other end is gone.
+    watch: Option<Epoll>,
     /// Where the keeper is our own child.
     child: Option<Child>,
 }
@@ -59,7 +62,9 @@ impl Client {
         command: keeper::Command,
     ) -> (Client, Vec<(String, OwnedFd)>) {
         let path = runtime_dir.join("keeper.sock");
-        let mut client = Client { path, marker, command, kept: BTreeMap::new(), connection: None, child: None };
+        let watch = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
+        let watch = watch.inspect_err(|error| log::warn!("an end of the keeper would not be noticed: {error}")).ok();
+        let mut client = Client { path, marker, command, kept: BTreeMap::new(), connection: None, watch, child: None };
         let mut back = Vec::new();
         if client.find()
             && let Err(error) = client.take(&mut back)
@@ -94,10 +99,15 @@ impl Client {
 
     pub(super) fn tend(&mut self) -> io::Result<()> {
         // Unasked it says nothing: what there is to read is its end.
-        let lives = self.connection.as_ref().is_some_and(|connection| {
+        let lives = |connection: &OwnedFd| {
             matches!(poll::until(&mut [readable(connection.as_fd())], Some(Instant::now())), Ok(false))
-        });
-        if lives || self.kept.is_empty() { Ok(()) } else { self.give_all() }
+        };
+        self.connection = self.connection.take().filter(lives);
+        if self.connection.is_some() || self.kept.is_empty() { Ok(()) } else { self.give_all() }
+    }
+
+    pub(super) fn watch(&self) -> Option<&Epoll> {
+        self.watch.as_ref()
     }
 
     pub(super) fn close(mut self) -> io::Result<()> {
@@ -129,8 +139,17 @@ impl Client {
 
     /// Connects to the keeper that is there; `false` when none is, or one of somebody else.
     fn find(&mut self) -> bool {
-        self.connection = connected(&self.path).ok();
-        self.connection.is_some()
+        self.connect().is_ok()
+    }
+
+    fn connect(&mut self) -> io::Result<()> {
+        self.connection = None;
+        let connection = connected(&self.path)?;
+        if let Some(watch) = &self.watch {
+            watch.add(&connection, EpollEvent::new(EpollFlags::EPOLLRDHUP, 0))?;
+        }
+        self.connection = Some(connection);
+        Ok(())
     }
 
     fn start(&mut self) -> io::Result<()> {
@@ -146,8 +165,7 @@ impl Client {
             ..Start::new(&self.command.argv, self.path.parent().unwrap_or(Path::new("/")), &env, null.as_fd())
         };
         self.child = Some(spawn::start(&start)?);
-        self.connection = Some(connected(&self.path)?);
-        Ok(())
+        self.connect()
     }
 
     /// Takes the ended child's zombie away; one that lives stays.

@@ -25,6 +25,7 @@ use crate::os::files::because;
 use crate::os::users::User;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long a question to the local mirror may take. Only a dying disk needs more.
@@ -32,6 +33,15 @@ const QUESTION: Duration = Duration::from_secs(60);
 
 /// The end of a failed call's output is what its error is read from; the rest went to the log.
 const REMEMBERED: usize = 16 << 10;
+
+/// What sets our calls apart from everybody else's.
+static MARK: OnceLock<(String, String)> = OnceLock::new();
+
+/// From now on every call carries this variable: a daemon that is killed leaves its calls behind, and the next one finds
+/// them by it. Said once.
+pub fn mark(variable: (String, String)) {
+    let _ = MARK.set(variable);
+}
 
 /// What bounds a piece of work that takes several commands: one deadline for all, a cancel flag, where output goes.
 pub struct Limits<'a> {
@@ -88,7 +98,7 @@ impl Call {
             spec: Spec {
                 argv: vec!["git".into()],
                 cwd: cwd.to_path_buf(),
-                env: environment(std::env::vars()),
+                env: environment(std::env::vars()).into_iter().chain(MARK.get().cloned()).collect(),
                 ..Spec::default()
             },
         };

@@ -7,6 +7,16 @@
 mod folder;
 mod shared;
 mod stage;
+fn read_definition(path: &Path) -> io::Result<Option<serde_json::Value>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(because("read", path, &error)),
+    };
+    let parsed = serde_json::from_slice(&text);
+    parsed.map(Some).map_err(|error| because("read", path, &io::Error::new(ErrorKind::InvalidData, error)))
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -105,14 +115,31 @@ impl Releases {
 
     /// The definition `release` was deployed with; `None` when none was written.
     pub fn frozen(&self, release: &ReleaseName) -> io::Result<Option<serde_json::Value>> {
-        let path = self.definition(release);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(because("read", &path, &error)),
-        };
-        let parsed = serde_json::from_slice(&text);
-        parsed.map(Some).map_err(|error| because("read", &path, &io::Error::new(ErrorKind::InvalidData, error)))
+        read_definition(&self.definition(release))
+    }
+
+    /// Writes a definition that the live release follows instead, until it is taken back.
+    pub fn apply(&self, release: &ReleaseName, definition: &serde_json::Value) -> io::Result<()> {
+        files::replace(&self.applied_definition(release), definition.to_string().as_bytes(), 0o600)
+    }
+
+    /// The definition that [`Releases::apply`] wrote, if it stands.
+    pub fn applied(&self, release: &ReleaseName) -> io::Result<Option<serde_json::Value>> {
+        read_definition(&self.applied_definition(release))
+    }
+
+    /// The release is meant as it was deployed. One that never was otherwise is no error.
+    pub fn take_back(&self, release: &ReleaseName) -> io::Result<()> {
+        let path = self.applied_definition(release);
+        match fs::remove_file(&path) {
+            Ok(()) => files::sync_parent(&path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(because("remove", &path, &error)),
+        }
+    }
+
+    fn applied_definition(&self, release: &ReleaseName) -> PathBuf {
+        self.root().join(format!("{release}.applied.json"))
     }
 
     fn definition(&self, release: &ReleaseName) -> PathBuf {
@@ -158,6 +185,7 @@ impl Releases {
     /// Removes `release` and its definition. The live one is refused; one that is not there is not an error.
     pub fn remove(&self, release: &ReleaseName) -> io::Result<()> {
         self.remove_directory(release)?;
+        remove_file(&self.applied_definition(release))?;
         remove_file(&self.definition(release))
     }
     fn remove_directory(&self, release: &ReleaseName) -> io::Result<()> {
@@ -173,7 +201,8 @@ impl Releases {
     pub fn clean_scratch(&self) -> io::Result<()> {
         for name in self.names()? {
             let path = self.root().join(&name);
-            let orphan = name.strip_suffix(".json").and_then(|stem| ReleaseName::new(stem).ok());
+            let stem = name.strip_suffix(".applied.json").or_else(|| name.strip_suffix(".json"));
+            let orphan = stem.and_then(|stem| ReleaseName::new(stem).ok());
             if name.starts_with('.') {
                 match path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
                     true => {

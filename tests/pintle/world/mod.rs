@@ -2,7 +2,7 @@
 //!
 //! What a test says about the world reads like the sentence it stands for; how it is done is here and in the files
 //! beside: `app` (the configuration of one application), `site` (that application as a test sees it), `repo`, `http`,
-//! `payload`, `wait`, `processes`. A world ends everything it started and checks that nothing of it is left.
+//! `payload`, `wait`, `processes`; `takeover` is what happens to the daemon itself. A world ends everything it started and checks that nothing of it is left.
 
 pub mod app;
 pub mod chance;
@@ -15,6 +15,7 @@ pub mod ports;
 pub mod processes;
 pub mod repo;
 pub mod site;
+pub mod takeover;
 pub mod upheaval;
 pub mod visitors;
 pub mod wait;
@@ -54,6 +55,10 @@ pub struct World {
     daemon: Option<Child>,
     environment: Vec<(String, String)>,
     state: PathBuf,
+    /// What daemon and command line are executed from.
+    program: PathBuf,
+    /// Who runs them, where that is somebody else.
+    user: Option<u32>,
 }
 
 /// How a command of the command line ended.
@@ -98,6 +103,8 @@ impl World {
             daemon: None,
             environment: Vec::new(),
             state: root.join("state"),
+            program: env!("CARGO_BIN_EXE_pintle").into(),
+            user: None,
             root,
         }
     }
@@ -245,7 +252,10 @@ impl World {
 
     /// A `pintle` command with this world's configuration and a clean environment.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pintle"));
+        let mut command = Command::new(&self.program);
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command.arg("--config").arg(self.config()).args(args);
         command.env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
