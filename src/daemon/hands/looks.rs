@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// A starting instance is asked for so long at most; then it is asked again.
 const LOOK: Duration = Duration::from_secs(2);
+/// One that has not answered in the longer look gets this much more.
+const BRIEFLY: Duration = Duration::from_millis(250);
 /// A program that has not answered on the socket of its own for so long, while others answer on the shared one, does
 /// not serve every socket it is given. It is believed then: connections wait in the shared one, whoever accepts them.
 const DEAF: Duration = Duration::from_secs(10);
@@ -58,6 +60,7 @@ impl Hands {
             // Asked when that look is over: it may itself have taken long.
             let may_be_deaf = own.is_some() && since.elapsed() >= patience;
             if let (Err(why), Some(shared), true) = (&result, shared, may_be_deaf)
+                && is_silent(&probes, &address)
                 && look_at(&probes, &shared).is_ok()
             {
                 log::warn!(
@@ -125,6 +128,11 @@ fn readiness_probes(app: &App, service: &Service) -> Vec<(Probe, String)> {
         ProbeTarget::Tcp(_) | ProbeTarget::Run(_) | ProbeTarget::Alive(_) => None,
     };
     app.probes.iter().filter_map(|probe| Some((probe.clone(), of_service(probe)?))).collect()
+}
+
+/// Nobody says anything there: who answers that it is sick is not deaf.
+fn is_silent(probes: &[(Probe, String)], address: &Address) -> bool {
+    !probes.iter().any(|(_, path)| probe::answers_at(address, path, BRIEFLY))
 }
 
 /// All probes there, or that somebody listens.
