@@ -122,16 +122,23 @@ impl Client {
         }
     }
 
-    /// Finds or starts a keeper and gives it everything.
+    /// Finds or starts a keeper and gives it everything. One that is found may be about to end: its last descriptors are
+    /// closed one after the other, and the socket at its path not first.
     fn give_all(&mut self) -> io::Result<()> {
-        if !self.find() {
-            self.start().map_err(|error| io::Error::new(error.kind(), format!("start a keeper: {error}")))?;
+        if self.find() && self.hand_over().is_ok() {
+            return Ok(());
         }
+        self.start().map_err(|error| io::Error::new(error.kind(), format!("start a keeper: {error}")))?;
+        Ok(self.hand_over()?)
+    }
+
+    fn hand_over(&mut self) -> Result<(), Failed> {
         for (name, fd) in &self.kept {
-            let connection = self.connection.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-            if let Err(error) = ask(connection.as_fd(), &format!("P{name}"), Some(fd.as_fd())) {
+            let connection = self.connection.as_ref().ok_or_else(never_met)?;
+            let given = ask(connection.as_fd(), &format!("P{name}"), Some(fd.as_fd()));
+            if given.is_err() {
                 self.connection = None;
-                return Err(error.into());
+                return given;
             }
         }
         Ok(())
