@@ -42,7 +42,7 @@
 //! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, groups, signals, systemd |
 //! | [`runtime`] | what running means for an app: place, environment, process, ports, nginx, confinement |
 //! | *joining* | |
-//! | [`daemon`] | `turn` (pure: event in, actions out), `world`, `boot`; `event_loop`, `hands`, `work`, `doors`, `run` |
+//! | [`daemon`] | `turn` (pure: event in, actions out), `world`, `boot`; `event_loop`, `hands`, `doors`, `run` |
 //! | [`listener`] | the process that the network talks to |
 //! | [`cli`] | one file per verb, and the demo |
 //!
