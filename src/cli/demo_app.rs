@@ -57,7 +57,7 @@ fn serve() -> io::Result<()> {
     }
     if app.becomes_ready(&mut end)? {
         app.say(&format!("serving {} sockets", sockets.len()));
-        app.keep_talking()?;
+        app.keep_talking();
         serve_until_asked_to_end(&app, &sockets, &mut end)?;
     }
     drop(sockets);

@@ -250,6 +250,12 @@ impl Hands {
                 let message =
                     format!("problems of the configuration: {}; the old one stays:\n{}", all.len(), all.join("\n"));
                 log::error!("{message}");
+                let notice = format!(
+                    "the configuration in {} is broken (problems: {}; `pintle check-config` lists them); the old one stays",
+                    self.bench.config_dir.display(),
+                    all.len()
+                );
+                self.post().send(Event::StaysBroken { notice });
                 Answer::Error { exit: 78, message }
             }
         };
@@ -265,8 +271,11 @@ fn ask(spec: &Spec) -> Result<String, String> {
     let cancel = Cancel::new().map_err(|error| error.to_string())?;
     let ending = command::run(spec, PATIENCE_WITH_SUCCESSOR, &cancel, &mut |bytes| said.extend_from_slice(bytes));
     let said = String::from_utf8_lossy(&said);
+    let version = said.lines().last().unwrap_or_default().trim();
     match ending.map_err(|error: io::Error| error.to_string())? {
-        Ending::Exited(0) => Ok(said.lines().last().unwrap_or_default().trim().to_owned()),
+        Ending::Exited(0) if version.starts_with(|first: char| first.is_ascii_digit()) => Ok(version.to_owned()),
+        // Some other program, which would end where we go on.
+        Ending::Exited(0) => Err("it does not tell its version, so it is no pintle".into()),
         ending => Err(format!("{}: {}", command::explain(ending, PATIENCE_WITH_SUCCESSOR), said.trim())),
     }
 }

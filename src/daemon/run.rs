@@ -29,7 +29,7 @@ use crate::store::{Diary, Snapshot};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 /// Why the daemon could not start, and what it exits with.
@@ -57,7 +57,7 @@ pub(super) const SIGNALS: &str = "signals";
 pub fn run(config_dir: &Path) -> Result<(), Failure> {
     memory::tune();
     let began = Moment::now();
-    let program = std::env::current_exe()?;
+    let program = where_it_lies(std::env::current_exe()?);
     let environment = Arc::new(config::Environment::of_process());
     let (config, broken_files) = configuration(config_dir, &environment)?;
     let place = Place { state_dir: config.host.state_dir.clone(), runtime_dir: config.host.runtime_dir.clone() };
@@ -66,6 +66,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let _lock = lock::StateLock::take(&place.state_dir)?;
     let signals = signals::Signals::listen()?;
     limits::raise_open_files()?;
+    limits::outlive_others();
     let instances = Instances::open(&place.runtime_dir, &place.state_dir)?;
     git::mark(instances.variable(instances.helpers()));
     let (kept, back) = FdStore::open(&place.runtime_dir, instances.variable(instances.keeper()));
@@ -133,6 +134,12 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         Leave::ForSuccessor => return Err(turning.into_successor(doors).into()),
     }
     Ok(())
+}
+
+/// A file that was replaced while it runs is shown with this ending; its successor lies where it lay.
+fn where_it_lies(shown: PathBuf) -> PathBuf {
+    let text = shown.to_str().and_then(|text| text.strip_suffix(" (deleted)"));
+    text.map_or_else(|| shown.clone(), PathBuf::from)
 }
 
 /// Listening sockets that an earlier daemon bound; one that was not kept is taken from an instance that has it.

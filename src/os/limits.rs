@@ -1,6 +1,9 @@
-//! How many files this process may have open: as many as the host allows, because each instance costs a handful.
+//! What sets the daemon apart from the programs it starts: it may have as many files open as the host allows, because each
+//! instance costs a handful, and when memory runs out it is nearly the last to go, because it alone brings the others
+//! back.
 //!
-//! Programs that we start are given what we were given: some walk through all numbers, or use `select`.
+//! Programs that we start are given what we were given: some walk through all numbers of files, or use `select`; and one
+//! that eats the memory must not be safe.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
@@ -9,7 +12,11 @@ use std::sync::OnceLock;
 /// More than any board needs.
 const MOST: u64 = 65_536;
 
+/// The kernel prefers everything else; -1000 would make it die for us rather than stop us.
+const NEARLY_LAST: i32 = -900;
+
 static GIVEN: OnceLock<u64> = OnceLock::new();
+static GIVEN_SCORE: OnceLock<i32> = OnceLock::new();
 
 /// Raises our soft limit as far as the hard one allows. To be called before other threads start programs.
 pub fn raise_open_files() -> io::Result<()> {
@@ -19,6 +26,21 @@ pub fn raise_open_files() -> io::Result<()> {
         setrlimit(Resource::RLIMIT_NOFILE, MOST.min(hard), hard)?;
     }
     Ok(())
+}
+
+/// Makes the kernel prefer others when memory runs out. Only root may; for everybody else nothing changes.
+pub fn outlive_others() {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let given = std::fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let Some(given) = given.filter(|given| *given > NEARLY_LAST) else { return };
+    if std::fs::write(FILE, NEARLY_LAST.to_string()).is_ok() {
+        GIVEN_SCORE.get_or_init(|| given);
+    }
+}
+
+/// Our `oom_score_adj` before it was lowered; `None` when it was not.
+pub fn given_oom_score() -> Option<i32> {
+    GIVEN_SCORE.get().copied()
 }
 
 /// Our soft limit before it was raised; `None` when it was not.

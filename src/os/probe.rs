@@ -31,27 +31,17 @@ pub struct Expect<'a> {
 
 /// GETs `url` (`http://` or `https://`). No redirect is followed, no proxy used, no connection kept.
 pub fn http(url: &str, expect: Expect<'_>, timeout: Duration) -> Result<(), String> {
-    let request = agent().get(url).config().timeout_global(Some(timeout)).build();
-    let answer = request.call().map_err(|error| in_words(error, timeout))?;
-    let status = answer.status().as_u16();
-    let mut body = Vec::new();
-    let read = answer.into_body().into_reader().take(BODY_MAX).read_to_end(&mut body);
-    // A body that breaks off is of interest only where it was asked for.
-    if let (Err(error), Some(_)) = (read, expect.contains) {
-        return Err(seen(&error, timeout));
-    }
-    judge(status, &body, expect)
+    get(url, timeout).and_then(|answer| judge(&answer, expect))
 }
 
 /// GETs `path` from whatever listens on `address`.
 pub fn http_at(address: &Address, path: &str, expect: Expect<'_>, timeout: Duration) -> Result<(), String> {
-    match address {
-        Address::Tcp(address) => http(&format!("http://{}{path}", reachable(*address)), expect, timeout),
-        Address::Unix(socket) => {
-            let (status, body) = get_over_unix(socket, path, timeout).map_err(|error| seen(&error, timeout))?;
-            judge(status, &body, expect)
-        }
-    }
+    get_at(address, path, timeout).and_then(|answer| judge(&answer, expect))
+}
+
+/// Whether a GET of `path` from `address` is answered at all, however.
+pub fn answers_at(address: &Address, path: &str, timeout: Duration) -> bool {
+    get_at(address, path, timeout).is_ok()
 }
 
 /// Connects to `address` (`HOST:PORT`) and hangs up.
@@ -67,6 +57,33 @@ pub fn tcp(address: &str, timeout: Duration) -> Result<(), String> {
         }
     }
     Err(last)
+}
+
+/// What came back.
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+    /// The body broke off.
+    broken: Option<String>,
+}
+
+fn get(url: &str, timeout: Duration) -> Result<Answer, String> {
+    let request = agent().get(url).config().timeout_global(Some(timeout)).build();
+    let answer = request.call().map_err(|error| in_words(error, timeout))?;
+    let status = answer.status().as_u16();
+    let mut body = Vec::new();
+    let read = answer.into_body().into_reader().take(BODY_MAX).read_to_end(&mut body);
+    Ok(Answer { status, body, broken: read.err().map(|error| seen(&error, timeout)) })
+}
+
+fn get_at(address: &Address, path: &str, timeout: Duration) -> Result<Answer, String> {
+    match address {
+        Address::Tcp(address) => get(&format!("http://{}{path}", reachable(*address)), timeout),
+        Address::Unix(socket) => {
+            let (status, body) = get_over_unix(socket, path, timeout).map_err(|error| seen(&error, timeout))?;
+            Ok(Answer { status, body, broken: None })
+        }
+    }
 }
 
 /// Where to ask what listens on every address of the host.
@@ -91,12 +108,16 @@ fn agent() -> &'static ureq::Agent {
     })
 }
 
-fn judge(status: u16, body: &[u8], expect: Expect<'_>) -> Result<(), String> {
-    let text = String::from_utf8_lossy(body);
+fn judge(answer: &Answer, expect: Expect<'_>) -> Result<(), String> {
+    // A body that breaks off is of interest only where it was asked for.
+    if let (Some(why), Some(_)) = (&answer.broken, expect.contains) {
+        return Err(why.clone());
+    }
+    let text = String::from_utf8_lossy(&answer.body);
     let line = first_line(&text);
-    if status != expect.status {
+    if answer.status != expect.status {
         let told = if line.is_empty() { String::new() } else { format!(": {line}") };
-        return Err(format!("HTTP {status} instead of {}{told}", expect.status));
+        return Err(format!("HTTP {} instead of {}{told}", answer.status, expect.status));
     }
     match expect.contains {
         Some(wanted) if !text.contains(wanted) => {

@@ -6,7 +6,7 @@
 //! | `ready_after = 500ms`, `ready_if = PATH` | not before that; until then it does not serve either |
 //! | `extend = 3s` | while it starts it asks for so much time |
 //! | `status = TEXT` | with being ready it says what it does |
-//! | `silent_after = 1s` | from then on it does not say any more that it lives |
+//! | `silent_if = PATH` | once that is there it does not say any more that it lives |
 //! | `broken_if = PATH` | once that is there it says that it is broken |
 //! | `flood = yes` | it never stops talking |
 
@@ -17,7 +17,6 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,12 +46,12 @@ impl App {
     }
 
     /// From now on it says in time that it lives, where that is asked for.
-    pub(super) fn keep_talking(self: &Arc<Self>) -> io::Result<()> {
-        let silent_at = self.span("silent_after")?.map(|span| Instant::now() + span);
+    pub(super) fn keep_talking(&self) {
+        let path = self.get("silent_if").map(str::to_owned);
         if let Some(limit) = std::env::var("WATCHDOG_USEC").ok().and_then(|micros| micros.parse().ok()) {
-            let gap = Duration::from_micros(limit) / 3;
+            let gap = Duration::from_micros(limit) / 4;
             thread::spawn(move || {
-                while silent_at.is_none_or(|at| Instant::now() < at) {
+                while !path.as_ref().is_some_and(|path| Path::new(path).exists()) {
                     let _ = sd_notify::notify(&[NotifyState::Watchdog]);
                     thread::sleep(gap);
                 }
@@ -73,7 +72,6 @@ impl App {
                 }
             });
         }
-        Ok(())
     }
 }
 

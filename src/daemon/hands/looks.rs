@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// A starting instance is asked for so long at most; then it is asked again.
 const LOOK: Duration = Duration::from_secs(2);
+/// One that has not answered in the longer look gets this much more.
+const BRIEFLY: Duration = Duration::from_millis(250);
 /// A program that has not answered on the socket of its own for so long, while others answer on the shared one, does
 /// not serve every socket it is given. It is believed then: connections wait in the shared one, whoever accepts them.
 const DEAF: Duration = Duration::from_secs(10);
@@ -43,7 +45,7 @@ impl Hands {
     pub(super) fn look(&self, app: &App, instance: InstanceId, service: &Service, port: Option<u16>) -> Option<Event> {
         let running = self.running.get(&instance)?;
         let own = running.check.as_ref().map(|check| check.address().clone());
-        let may_be_deaf = running.since.elapsed() >= DEAF.min(app.deploy.startup / 2);
+        let (since, patience) = (running.since, DEAF.min(app.deploy.startup / 2));
         let by_port = port.map(|port| Address::Tcp(([127, 0, 0, 1], port).into()));
         let shared = service.listen.first().cloned();
         let alone = own.clone().or(by_port).or_else(|| shared.clone());
@@ -55,7 +57,10 @@ impl Hands {
         let fallback = Event::Looked { instance, result: Err("no thread could be started".into()) };
         self.on_a_thread("look", fallback, move || {
             let mut result = look_at(&probes, &address);
-            if let (Err(why), Some(shared), true, true) = (&result, shared, own.is_some(), may_be_deaf)
+            // Asked when that look is over: it may itself have taken long.
+            let may_be_deaf = own.is_some() && since.elapsed() >= patience;
+            if let (Err(why), Some(shared), true) = (&result, shared, may_be_deaf)
+                && is_silent(&probes, &address)
                 && look_at(&probes, &shared).is_ok()
             {
                 log::warn!(
@@ -123,6 +128,11 @@ fn readiness_probes(app: &App, service: &Service) -> Vec<(Probe, String)> {
         ProbeTarget::Tcp(_) | ProbeTarget::Run(_) | ProbeTarget::Alive(_) => None,
     };
     app.probes.iter().filter_map(|probe| Some((probe.clone(), of_service(probe)?))).collect()
+}
+
+/// Nobody says anything there: who answers that it is sick is not deaf.
+fn is_silent(probes: &[(Probe, String)], address: &Address) -> bool {
+    !probes.iter().any(|(_, path)| probe::answers_at(address, path, BRIEFLY))
 }
 
 /// All probes there, or that somebody listens.
