@@ -87,16 +87,14 @@ fn happen(world: &mut World, what: Upheaval) {
         Upheaval::Deploy => deploy(world),
         Upheaval::Restart => restart(world),
         Upheaval::Kill => {
-            world.kill_daemon();
-            world.start_daemon();
+            world.replace_daemon();
             settle(world);
         }
         Upheaval::KillIn(phase) => {
             let shop = world.shop();
             let number = shop.push(&shop.version(&next_version(world), &[])).accepted();
             shop.reaches(number, phase);
-            world.kill_daemon();
-            world.start_daemon();
+            world.replace_daemon();
             world.wait("the end of every deploy", || {
                 world.history().iter().all(|deployment| deployment.status.is_final()).then_some(())
             });
