@@ -122,7 +122,7 @@ pub struct Services {
     said_otherwise: BTreeMap<ServiceName, bool>,
     slots: Vec<Slot>,
     routes: Routes,
-    /// There are survivors, and what should run was not said yet: nothing is started or stopped until it is.
+    /// What should run was not said yet: nothing is started or stopped until it is.
     undecided: bool,
 }
 
@@ -146,8 +146,17 @@ impl Services {
         self.wanted_round.clear();
     }
 
-    /// Takes in what an earlier daemon left running. Until [`Services::run`] or [`Services::run_nothing`] says what
-    /// should run, it stays as it is.
+    /// Waits until [`Services::run`] or [`Services::run_nothing`] says what should run.
+    pub fn wait_for_a_word(&mut self) {
+        self.undecided = true;
+    }
+
+    /// Nobody has said yet what should run.
+    pub fn is_undecided(&self) -> bool {
+        self.undecided
+    }
+
+    /// Takes in what an earlier daemon left running. Until it is said what should run, it stays as it is.
     pub fn adopt(&mut self, now: Duration, startup: Duration, survivor: Survivor) {
         let Survivor { instance, service, release, index, round, port, survival } = survivor;
         let machine = Instance::adopted(policy(&service, startup, round, index), now, survival);

@@ -269,6 +269,10 @@ impl World {
         let text = format!("{name}: deployment {} ended as {} after {span}{why}", number.0, end.status);
         actions.push(Action::Note { level, text });
         actions.push(Action::Ended { app: name.clone(), number, end, release });
+        if self.apps.get(name).is_some_and(|app| app.services.is_undecided()) {
+            // It went back for an earlier daemon, and did not come to the point where services are told what to run.
+            self.run_what_is_live(now, name, actions);
+        }
         if is_unwatched {
             // It was stopped for a migration that failed, and runs again.
             self.watch_eagerly(now, name, startup);
