@@ -91,6 +91,8 @@ pub enum Order {
     Look { instance: InstanceId, service: Arc<Service>, release: ReleaseName, port: Option<u16> },
     /// It showed that it is ready.
     BecameReady { instance: InstanceId },
+    /// It says that it lives so often from now on, by its own word.
+    SpeaksEvery { instance: InstanceId, every: Duration },
     /// Send clients to these ports, then wait until the old ones are quiet; answered by [`Services::routed`].
     Route { service: Arc<Service>, release: ReleaseName, ports: Vec<u16>, old: Vec<u16> },
     /// Send `signal` to the instance's group.
@@ -239,6 +241,11 @@ impl Services {
         if ended {
             self.slots[at].process = None;
         }
+        // Whether there is to be another one is not said yet.
+        let leaves_a_gap = ended && self.undecided && (asked_to_end || self.holds(&self.slots[at].service.name));
+        if leaves_a_gap {
+            self.slots[at].machine.on(now, Input::Want(Wanted::Down));
+        }
         self.feed(at, now, input, mint, &mut orders);
         let slot = &self.slots[at];
         let did_its_job = matches!(slot.machine.state(), State::Held { done: true, .. });
@@ -246,6 +253,10 @@ impl Services {
             let (service, release) = (slot.service.name.clone(), slot.release.clone());
             let words = slot.machine.last_exit().unwrap_or_default().to_owned();
             orders.push(Order::Ended { service, release, words });
+        }
+        if leaves_a_gap {
+            let Slot { service, round, index, .. } = self.slots.remove(at);
+            orders.push(Order::Vacated { service: service.name.clone(), round, index });
         }
         orders.extend(self.reconcile(now, mint));
         orders
@@ -459,6 +470,7 @@ impl Services {
                     orders.push(Order::Look { instance, service, release, port: slot.port });
                 }
                 (Deed::BecameReady, Some(instance)) => orders.push(Order::BecameReady { instance }),
+                (Deed::SpeaksEvery(every), Some(instance)) => orders.push(Order::SpeaksEvery { instance, every }),
                 (Deed::Terminate, Some(instance)) => {
                     orders.push(Order::Terminate { instance, signal: slot.service.stop_signal });
                 }
@@ -466,7 +478,8 @@ impl Services {
                     orders.push(Order::Abort { instance, service: slot.service.name.clone(), why });
                 }
                 (Deed::Kill, Some(instance)) => orders.push(Order::Kill { instance }),
-                (Deed::Look | Deed::BecameReady | Deed::Terminate | Deed::Abort { .. } | Deed::Kill, None) => {}
+                (Deed::Look | Deed::BecameReady | Deed::SpeaksEvery(_), None) => {}
+                (Deed::Terminate | Deed::Abort { .. } | Deed::Kill, None) => {}
                 (Deed::CrashLoop { failures, words }, _) => {
                     orders.push(Order::CrashLoop { service: slot.service.name.clone(), failures, words });
                 }

@@ -23,7 +23,7 @@ use crate::runtime::process::{self, Ears, Outfit, Which};
 use crate::supervise::notice;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Messages of one instance that are heard in one turn: one that never stops talking holds up nobody.
 const MESSAGES: usize = 64;
@@ -104,6 +104,8 @@ impl Hands {
             port,
             restarts: place.restarts,
             ready: service.ready == Ready::Exec && port.is_none(),
+            speaks_every: None,
+            asked_to_end: false,
         };
         let pid = child.pid;
         self.note(&record);
@@ -157,12 +159,28 @@ impl Hands {
 
     /// A daemon that comes after us is to know that it was ready.
     pub(super) fn became_ready(&mut self, instance: InstanceId) {
-        let Some(running) = self.running.get_mut(&instance) else { return };
-        running.check = None;
-        let Some(record) = &mut running.record else { return };
-        record.ready = true;
+        self.running.get_mut(&instance).into_iter().for_each(|running| running.check = None);
+        self.note_that(instance, |record| record.ready = true);
+    }
+
+    /// ... and by whose word it is to judge its silence.
+    pub(super) fn speaks_every(&mut self, instance: InstanceId, every: Duration) {
+        self.note_that(instance, |record| record.speaks_every = Some(every));
+    }
+
+    fn note_that(&mut self, instance: InstanceId, change: impl FnOnce(&mut Record)) {
+        let Some(record) = self.running.get_mut(&instance).and_then(|running| running.record.as_mut()) else { return };
+        change(record);
         let record = record.clone();
         self.note(&record);
+    }
+
+    /// A daemon that comes after us is not to take for one that serves what is on its way out.
+    pub(super) fn terminate(&mut self, instance: InstanceId, signal: i32) {
+        self.note_that(instance, |record| record.asked_to_end = true);
+        self.signal(instance, signal);
+        // One that was stopped would never hear it.
+        self.signal(instance, libc::SIGCONT);
     }
 
     /// Its whole group.
@@ -180,7 +198,8 @@ impl Hands {
     }
 
     /// Its process alone: it is to leave a core dump, if it may.
-    pub(super) fn abort(&self, instance: InstanceId) {
+    pub(super) fn abort(&mut self, instance: InstanceId) {
+        self.note_that(instance, |record| record.asked_to_end = true);
         let Some(running) = self.running.get(&instance) else { return };
         if let Err(error) = processes::signal(running.child.pidfd.as_fd(), libc::SIGABRT) {
             log::warn!("SIGABRT to {}: {error}", running.child.pid);

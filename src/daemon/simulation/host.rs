@@ -190,7 +190,7 @@ impl Simulation {
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),
             Action::Reload { .. } | Action::Exit => {}
             Action::Look { .. } | Action::BecameReady { .. } | Action::Route { .. } | Action::Abort { .. } => {}
-            Action::Vacated { .. } | Action::KeepSockets { .. } => {}
+            Action::Vacated { .. } | Action::KeepSockets { .. } | Action::SpeaksEvery { .. } => {}
             Action::CheckSuccessor | Action::Reexec => {}
             Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
         }

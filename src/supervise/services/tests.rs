@@ -79,7 +79,8 @@ impl Host {
                 self.services.routed(NOW, &service.name, &release, Ok(()), &mut self.mint)
             }
             Order::Abort { .. } | Order::Ended { .. } | Order::CrashLoop { .. } => vec![],
-            Order::BecameReady { .. } | Order::Unrouted { .. } | Order::Vacated { .. } => vec![],
+            Order::BecameReady { .. } | Order::SpeaksEvery { .. } => vec![],
+            Order::Unrouted { .. } | Order::Vacated { .. } => vec![],
         }
     }
 
@@ -216,4 +217,44 @@ fn an_exit_of_a_process_long_gone_is_nobodys_business() {
     host.settle();
     let exited = Input::Exited { clean: false, words: "exit 1".into() };
     assert_eq!(host.services.on(NOW, InstanceId(999), exited, &mut host.mint), []);
+}
+
+fn survivor(number: u64, service: &Arc<Service>, port: u16, asked_to_end: bool) -> Survivor {
+    Survivor {
+        instance: InstanceId(number),
+        service: service.clone(),
+        release: ReleaseName::new(format!("{number:06}-abcdef0")).unwrap(),
+        index: 0,
+        round: number,
+        port: Some(port),
+        survival: Survival { since: NOW, ready: true, restarts: 0, speaks_every: None, asked_to_end },
+    }
+}
+
+#[test]
+fn what_an_earlier_daemon_asked_to_end_is_nobodys_successor() {
+    let web = service("web", Handover::Socket, 1, &[]);
+    let (mut services, mut mint) = (Services::default(), 2);
+    services.adopt(NOW, Duration::ZERO, survivor(1, &web, 0, true));
+    services.adopt(NOW, Duration::ZERO, survivor(2, &web, 0, false));
+    assert_eq!(services.reconcile(NOW, &mut mint), [], "it is not said yet what should run");
+    services.run(target(1, &[web]));
+    assert_eq!(services.reconcile(NOW, &mut mint), []);
+    let exited = Input::Exited { clean: false, words: "not known".into() };
+    let orders = services.on(NOW, InstanceId(1), exited, &mut mint);
+    assert!(matches!(&orders[..], [Order::Spawn { instance: InstanceId(3), .. }]), "{orders:?}");
+    let orders = services.on(NOW, InstanceId(3), Input::Spawned, &mut mint);
+    assert_eq!(orders, [Order::Terminate { instance: InstanceId(2), signal: 15 }]);
+}
+
+#[test]
+fn what_ends_before_it_is_said_what_should_run_stays_away_if_it_was_to_end() {
+    let web = service("web", Handover::Socket, 1, &[]);
+    let (mut services, mut mint) = (Services::default(), 2);
+    services.hold(None, true);
+    services.adopt(NOW, Duration::ZERO, survivor(1, &web, 0, false));
+    let exited = Input::Exited { clean: false, words: "not known".into() };
+    let orders = services.on(NOW, InstanceId(1), exited, &mut mint);
+    assert!(matches!(&orders[..], [Order::Ended { .. }, Order::Vacated { .. }]), "{orders:?}");
+    assert!(services.slots().is_empty());
 }
