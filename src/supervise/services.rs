@@ -9,7 +9,7 @@ use super::instance::{Deed, Input, Instance, Policy, State, Survival, Wanted};
 use super::routes::Routes;
 use crate::base::{InstanceId, ReleaseName, ServiceName};
 use crate::config::{Handover, Ready, Service};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,11 @@ impl Slot {
         let machine = Instance::new(policy(service, startup, round, index));
         let (service, release) = (service.clone(), release.clone());
         Slot { service, release, index, process: None, port: None, machine, round }
+    }
+
+    /// It is up, and nobody asked it to end.
+    fn serves(&self) -> bool {
+        self.process.is_some() && matches!(self.machine.state(), State::Up { .. })
     }
 }
 
@@ -344,13 +349,51 @@ impl Services {
     fn next_routes(&mut self, now: Duration) -> Vec<Order> {
         let Some(target) = &self.target else { return vec![] };
         let services = target.services.values().filter(|service| is_sent_to(service) && !self.holds(&service.name));
-        let ready: Vec<_> = services.filter_map(|service| Some((service.clone(), self.ports(service)?))).collect();
-        let release = target.release.clone();
-        let change = |(service, ports): (Arc<Service>, Vec<u16>)| {
+        let of_target = |service: &Arc<Service>| Some((service.clone(), target.release.clone(), self.ports(service)?));
+        let ready: Vec<_> =
+            services.filter_map(|service| of_target(service).or_else(|| self.best_of_the_old(service))).collect();
+        let change = |(service, release, ports): (Arc<Service>, ReleaseName, Vec<u16>)| {
             let old = self.routes.change(now, &service.name, &ports)?;
-            Some(Order::Route { service, release: release.clone(), ports, old })
+            Some(Order::Route { service, release, ports, old })
         };
         ready.into_iter().filter_map(change).collect()
+    }
+
+    /// Several old rounds stand in the way of the new one, and an earlier daemon sent clients to we know not which:
+    /// then to the one of which most is up, so that the others may go.
+    fn best_of_the_old(&self, service: &Service) -> Option<(Arc<Service>, ReleaseName, Vec<u16>)> {
+        let name = &service.name;
+        let is_old = |slot: &&Slot| slot.service.name == *name && !self.is_wanted(slot);
+        let several = self.slots.iter().filter(is_old).filter(|slot| slot.process.is_some());
+        let rounds: BTreeSet<u64> = several.map(|slot| slot.round).collect();
+        if rounds.len() < 2 || self.routes.are_known(name) {
+            return None;
+        }
+        let best = self.fullest_round(name)?;
+        let up: Vec<&Slot> =
+            self.slots.iter().filter(is_old).filter(|slot| slot.serves() && slot.round == best).collect();
+        let first = up.first()?;
+        let ports: Vec<u16> = up.iter().filter_map(|slot| slot.port).collect();
+        (is_sent_to(&first.service) && !ports.is_empty()).then(|| (first.service.clone(), first.release.clone(), ports))
+    }
+
+    /// The old round of which most serves; of equals the latest.
+    fn fullest_round(&self, name: &ServiceName) -> Option<u64> {
+        let mut serving: BTreeMap<u64, usize> = BTreeMap::new();
+        let old = self.slots.iter().filter(|slot| slot.service.name == *name && !self.is_wanted(slot));
+        old.filter(|slot| slot.serves()).for_each(|slot| *serving.entry(slot.round).or_default() += 1);
+        serving.into_iter().map(|(round, count)| (count, round)).max().map(|(_, round)| round)
+    }
+
+    /// Several old rounds stand in the way of the new one, and clients are sent to another one than this.
+    fn is_only_in_the_way(&self, slot: &Slot) -> bool {
+        let name = &slot.service.name;
+        let others = |other: &&Slot| other.service.name == *name && other.round != slot.round && !self.is_wanted(other);
+        match (is_sent_to(&slot.service), slot.port) {
+            _ if !self.slots.iter().filter(others).any(|other| other.process.is_some()) => false,
+            (true, Some(port)) => self.routes.are_known(name) && !self.routes.include(name, port),
+            _ => self.fullest_round(name).is_some_and(|fullest| fullest != slot.round),
+        }
     }
 
     /// The ports of the wanted round, once all of it is up.
@@ -402,7 +445,7 @@ impl Services {
                     let twin = slot.index.min(service.instances.saturating_sub(1));
                     self.is_up(service, twin)
                 }
-                Handover::Port => self.all_up(service) && self.is_routed(service),
+                Handover::Port => self.all_up(service) && self.is_routed(service) || self.is_only_in_the_way(slot),
                 Handover::Restart => self.dependencies_are_up(service),
             },
             _ => !self
