@@ -237,9 +237,12 @@ impl Simulation {
         Some(Thawed { release: release.clone(), commit: Some(kept.commit.clone()), definition })
     }
 
-    /// The definition of what is live: the only one that a daemon reads before it begins.
-    pub(super) fn live_definition(&self, app: &AppName) -> Vec<Thawed> {
-        self.disks[app].current.iter().filter_map(|release| self.thaw(app, release)).collect()
+    /// The definitions that a daemon reads before it begins: of what is live, and of what runs.
+    pub(super) fn definitions(&self, app: &AppName) -> Vec<Thawed> {
+        let running = self.processes.values().filter(|process| process.app.as_ref() == Some(app));
+        let running: BTreeSet<&ReleaseName> = running.filter_map(|process| process.release.as_ref()).collect();
+        let needed: BTreeSet<&ReleaseName> = self.disks[app].current.iter().chain(running).collect();
+        needed.into_iter().filter_map(|release| self.thaw(app, release)).collect()
     }
 
     /// The plug was pulled: a rename that was not synced yet may never have been.
