@@ -236,7 +236,7 @@ impl World {
                     actions.push(Action::Note { level: log::Level::Error, text });
                 }
                 // It shows that it is ready by running, and nobody waits for its word.
-                (Deed::Look | Deed::BecameReady | Deed::Abort { .. }, _) => {}
+                (Deed::Look | Deed::BecameReady | Deed::SpeaksEvery(_) | Deed::Abort { .. }, _) => {}
                 (Deed::Terminate | Deed::Kill, None) => {}
             }
         }
