@@ -144,7 +144,8 @@ impl Simulation {
         let now = self.now.mono;
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let (Some(app), Some(release)) = (process.app.clone(), process.release.clone()) else { return };
-        let definition = self.disks[&app].releases.get(&release).and_then(|release| release.definition.clone());
+        let release = self.disks[&app].releases.get(&release);
+        let definition = release.and_then(|release| release.applied.clone().or_else(|| release.definition.clone()));
         let startup = definition.map_or(Duration::ZERO, |app| app.deploy.startup);
         let every = process.service.as_ref().and_then(|service| service.watchdog);
         let every = every.map(|every| process.record.speaks_every.unwrap_or(every));

@@ -182,7 +182,9 @@ impl Simulation {
     }
 
     pub(super) fn check_ends_are_told(&mut self, expected: usize, actions: &[Action]) {
-        let tells = |text: &str| text.contains(" ended by itself: ") && !text.contains(": deployment ");
+        let tells = |text: &str| {
+            text.contains(" ended by itself: ") && !text.contains(": deployment ") && !text.contains(" is taken back ")
+        };
         let told = actions.iter().filter(|action| matches!(action, Action::Note { text, .. } if tells(text))).count();
         self.promise(told == expected, || format!("{told} unexpected ends are told, {expected} happened"));
     }
