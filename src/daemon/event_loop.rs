@@ -252,7 +252,7 @@ impl Loop {
             match signal {
                 signals::Signal::Stop => {
                     log::info!("told to end: stopping the apps");
-                    systemd::stopping();
+                    systemd::stopping(self.world.longest_stop());
                     self.turn(Event::Stop);
                 }
                 signals::Signal::Reload => {

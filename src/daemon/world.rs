@@ -98,6 +98,9 @@ pub struct SeenDelivery {
     pub status: Option<DeployStatus>,
 }
 
+/// When all apps are down there is still the listener, and what they left behind.
+const TIME_TO_LEAVE: Duration = Duration::from_secs(30);
+
 /// Deliveries kept in memory, per app.
 const DELIVERIES: usize = 1_000;
 
@@ -165,6 +168,12 @@ pub struct AppWorld {
 }
 
 impl World {
+    /// How long the apps may take to end, one service after the other.
+    pub fn longest_stop(&self) -> Duration {
+        let slots = self.apps.values().flat_map(|app| app.services.slots());
+        slots.map(|slot| slot.service.stop_timeout).sum::<Duration>() + TIME_TO_LEAVE
+    }
+
     /// An app, also one that is configured no longer.
     pub(super) fn any_app(&mut self, name: &AppName) -> Option<&mut AppWorld> {
         match self.apps.get_mut(name) {

@@ -18,6 +18,8 @@ pub enum Input {
     Settled,
     /// A service of the release being deployed ended by itself.
     Tripped(String),
+    /// Clients could not be sent to it: the proxy refuses, for which no commit is to blame.
+    Unreachable(String),
     /// Every probe was good.
     Well,
     /// A probe failed as often as it may.

@@ -225,7 +225,8 @@ impl Deployment {
                 self.fail(now, format!("unhealthy in probation: {why}"), true)
             }
 
-            (_, Input::Tripped(why)) if self.watches_services() => self.trip(now, why),
+            (_, Input::Tripped(why)) if self.watches_services() => self.trip(now, why, true),
+            (_, Input::Unreachable(why)) if self.watches_services() => self.trip(now, why, false),
             (_, Input::Cancel(why)) => self.cancel(now, why),
             (_, Input::Tick) if self.overall.is_some_and(|at| now >= at) => self.overdue(now),
             _ => vec![],
@@ -515,9 +516,9 @@ impl Deployment {
         outputs
     }
 
-    fn trip(&mut self, now: Duration, why: String) -> Vec<Output> {
+    fn trip(&mut self, now: Duration, why: String, quarantine: bool) -> Vec<Output> {
         let status = DeployStatus::RolledBack;
-        self.interrupt(now, Failure { phase: self.phase, why, status, quarantine: true })
+        self.interrupt(now, Failure { phase: self.phase, why, status, quarantine })
     }
 
     fn cancel(&mut self, now: Duration, why: String) -> Vec<Output> {

@@ -21,9 +21,10 @@ pub fn reloading() {
     }
 }
 
-/// The apps are being stopped.
-pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+/// The apps are being stopped, which may take so long.
+pub fn stopping(at_most: Duration) {
+    let micros = u32::try_from(at_most.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
 /// A whole turn of the loop is done.

@@ -91,7 +91,10 @@ pub fn start(
     let Which { app, service, release, commit } = which;
     let cwd = host.place.working_dir(app, release);
     let mut env = environment::for_service(app, service, release, commit, outfit.user, &cwd)?;
-    if let (Ears::Port(port), None) = (outfit.ears, env.get("PORT")) {
+    // One that is stopped before the next starts may have a port of its own choice; elsewhere two run side by side.
+    if let Ears::Port(port) = outfit.ears
+        && (service.handover == Handover::Port || env.get("PORT").is_none())
+    {
         env.set("PORT", port.to_string());
     }
     if let Some(socket) = outfit.notify {

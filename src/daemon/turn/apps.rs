@@ -6,6 +6,7 @@ use super::super::world::{AppWorld, Live, Pending, Waiter, World};
 use crate::base::{AppName, InstanceId, Moment, ReleaseName, ServiceName, Span};
 use crate::config::Service;
 use crate::control::Answer;
+use crate::deploy;
 use crate::health::{Verdict, Watch};
 use crate::store::Entry;
 use crate::supervise::{Input, Order, Target};
@@ -112,7 +113,7 @@ impl World {
                     let text = format!("{name}: clients of {service} could not be sent to {release}: {why}");
                     actions.push(Action::Note { level: log::Level::Error, text });
                     let why = format!("clients could not be sent to {service}: {why}");
-                    self.trip_deployment(now, name, &release, why, actions);
+                    self.tell_deployment(now, name, &release, deploy::Input::Unreachable(why), actions);
                 }
                 Order::Terminate { instance, signal } => actions.push(Action::Terminate { instance, signal }),
                 Order::Abort { instance, service, why } => {
@@ -126,7 +127,7 @@ impl World {
                     actions.push(Action::Note { level: log::Level::Warn, text });
                     let why = format!("{service} ended by itself: {words}");
                     self.take_back(now, name, &release, &why, actions);
-                    self.trip_deployment(now, name, &release, why, actions);
+                    self.tell_deployment(now, name, &release, deploy::Input::Tripped(why), actions);
                 }
                 Order::CrashLoop { service, failures, words } => {
                     let text = format!(
@@ -141,17 +142,17 @@ impl World {
     }
 
     /// Something is wrong with a release: the deployment of it should know.
-    fn trip_deployment(
+    fn tell_deployment(
         &mut self,
         now: Moment,
         name: &AppName,
         release: &ReleaseName,
-        why: String,
+        word: deploy::Input,
         actions: &mut Vec<Action>,
     ) {
         let Some(deployment) = self.apps.get(name).and_then(|app| app.active.as_ref()) else { return };
         if deployment.release.as_ref() == Some(release) {
-            self.drive(now, name, None, crate::deploy::Input::Tripped(why), actions);
+            self.drive(now, name, None, word, actions);
         }
     }
 

@@ -47,6 +47,7 @@ enum Trouble {
     /// The deploy's time is up in this phase.
     Overdue(Phase),
     /// A service of the new release dies in this phase.
+    Unreachable(Phase),
     Dies(Phase),
     /// As `Dies(Probation)`, and the old release does not come up either.
     NothingWorks,
@@ -78,6 +79,7 @@ fn play(mut it: Deployment, trouble: Trouble) -> Run {
                 now += Duration::from_secs(301);
                 Some(Input::Tick)
             }
+            Trouble::Unreachable(at) if strike && at == phase => Some(Input::Unreachable("nginx: exit 1".into())),
             Trouble::Dies(at) if strike && at == phase => Some(Input::Tripped("web ended: exit 1".into())),
             Trouble::NothingWorks if strike && phase == Probation => Some(Input::Tripped("web ended".into())),
             _ => None,
@@ -159,6 +161,7 @@ fn whatever_fails_from_the_switch_on_brings_the_previous_release_back() {
         Trouble::Fails(Verify),
         Trouble::Dies(Verify),
         Trouble::Dies(Probation),
+        Trouble::Unreachable(Switch),
         Trouble::Cancelled(Verify),
         Trouble::Cancelled(Probation),
         Trouble::Overdue(Verify),
@@ -169,7 +172,8 @@ fn whatever_fails_from_the_switch_on_brings_the_previous_release_back() {
         let last_run = run.outputs.iter().rev().find(|output| matches!(output, Output::Run(_)));
         assert_eq!(last_run, Some(&Output::Run(old_release())), "{trouble:?}");
         let blamed = run.facts.iter().any(|fact| matches!(fact, Fact::Quarantined { .. }));
-        assert_eq!(blamed, !matches!(trouble, Trouble::Cancelled(_) | Trouble::Fails(Switch)), "{trouble:?}");
+        let nobody = matches!(trouble, Trouble::Cancelled(_) | Trouble::Fails(Switch) | Trouble::Unreachable(_));
+        assert_eq!(blamed, !nobody, "{trouble:?}");
     }
 }
 
