@@ -33,21 +33,25 @@
 //! | *thinking* | |
 //! | [`delivery`] | a request's head and bytes: accept, ignore with a reason, refuse |
 //! | [`deploy`] | a deployment: its plan, its machine, its recovery, what its end means |
-//! | [`supervise`] | an instance's machine, backoff, the order of services |
+//! | [`supervise`] | an instance's machine, what it says, backoff, who makes way for whom, where clients are sent |
 //! | [`health`] | when to look, and what the looks mean together |
 //! | [`backup`] | names, roots, manifest, what may be reused, what is kept |
 //! | [`notify`] | an empty room: what becomes a message is to come |
 //! | *touching* | |
 //! | [`store`] | the diary: facts told, one snapshot read back; SQLite, and a memory for the simulation |
-//! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, signals, systemd |
-//! | [`runtime`] | what running means for an app: place, environment, process, ports |
+//! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, groups, signals, systemd |
+//! | [`runtime`] | what running means for an app: place, environment, process, ports, nginx, confinement |
 //! | *joining* | |
-//! | [`daemon`] | `turn` (pure: event in, actions out), `world` (its memory), `boot`, `hands`, `work`, `doors`, `run` |
+//! | [`daemon`] | `turn` (pure: event in, actions out), `world`, `boot`; `event_loop`, `hands`, `doors`, `run` |
 //! | [`listener`] | the process that the network talks to |
 //! | [`cli`] | one file per verb, and the demo |
 //!
 //! Begin with `deploy::machine`, the story of a deployment, and `supervise::instance`, the story of a process; then
 //! `daemon::turn`, where every decision is called, and `daemon::hands`, where every action ends.
+//!
+//! What outlives a daemon is found again by the next one: `os::instances` (who runs), `os::output` and `os::notify`
+//! (what they say), `os::fdstore` (their sockets: with systemd, a keeper, or our own earlier image by `os::reexec`);
+//! `daemon::survivors` puts it together.
 //!
 //! # Invariants
 //!
@@ -60,6 +64,18 @@
 //! - **A crashed app never waits for the disk.** It is started again first and written down later.
 //! - **Every event names its app, instance and release**, so that a planned stop is never taken for a crash, nor a late
 //!   word of an old release for one of the new.
+//! - **Every end is seen, and told once**: by the instance's pidfd, whoever its parent is by now. No number of an
+//!   instance is used twice by one daemon, nor while one that an earlier daemon started has it.
+//! - **A listening socket is bound once.** It outlives instances, releases and daemons until no service names it; while
+//!   nobody accepts, visitors wait in it.
+//! - **What runs needs no daemon.** No signal, pipe or parent ties it to ours; what the next one needs of it is left
+//!   where that one looks as soon as the process exists.
+//! - **What runs is adopted or ended before anything is started**, and nothing is started or stopped before it is known
+//!   what should run.
+//! - **Two releases of a service run at once only while one is handed over to the other**, and never where its handover
+//!   is `restart`.
+//! - **Where nginx sends clients is tested first and put back when it fails**; an old instance goes when nobody is sent
+//!   to it any more.
 //! - **A directory with a release's or a backup's name is whole.** It is made and removed under other names.
 //! - **A failure before the switch has touched nothing that runs**; from the switch on the previous release comes back
 //!   and is verified by its own health check.

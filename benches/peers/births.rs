@@ -20,6 +20,8 @@ pub struct Birth {
 /// Where the app reports to.
 pub struct Births {
     socket: UnixDatagram,
+    /// Where all of this benchmark is.
+    pub dir: PathBuf,
     /// The app's program.
     pub app: PathBuf,
     /// The same, leaving its parent.
@@ -32,7 +34,7 @@ impl Births {
         let socket = UnixDatagram::bind(dir.join("births"))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let (app, detached) = (compile(dir, "app", &[])?, compile(dir, "detached", &["-DDETACHED"])?);
-        Ok(Births { socket, app, detached })
+        Ok(Births { socket, dir: dir.to_owned(), app, detached })
     }
 
     /// The next process of the app, whoever started it.

@@ -8,9 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use pintle::control::DeployStatus;
-use std::collections::VecDeque;
-use std::fs::File;
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,11 @@ impl Fleet {
         let run = format!("[{:?}]", births.app);
         let app = App::bare("fleet").set("deploy", "timeout", "\"120s\"").set("deploy", "probation", "\"0s\"");
         let app = (0..count).fold(app, |app, number| app.set(&format!("service.s{number:03}"), "run", &run));
-        let world = beside_systemd(World::with([app]))?.up();
+        let world = World::with([app]);
+        let run = births.dir.join(world.root.file_name().unwrap_or_default());
+        fs::create_dir(&run)?;
+        symlink(run, world.root.join("run"))?;
+        let world = beside_systemd(world)?.up();
         let report = world.site("fleet").deploy("v1", &[]);
         assert_eq!(report.deployment.status, DeployStatus::Success, "{report:#?}");
         let apps = (0..count).map(|_| births.next()).collect::<io::Result<_>>()?;
@@ -83,14 +88,15 @@ impl Fleet {
         self.apps.front().map_or(Duration::ZERO, |app| now().saturating_sub(app.at))
     }
 
-    /// The processes that supervise: all of it but the apps.
+    /// The processes that supervise - all of it but the apps -, the root first.
     pub fn overhead(&self) -> Vec<u32> {
-        let root = match &self.root {
-            Root::Pintle(world) => world.daemon_pid(),
-            Root::Peer { child, .. } => child.id() as i32,
+        let (root, others) = match &self.root {
+            // One of Pintle's processes may have left the daemon.
+            Root::Pintle(world) => (world.daemon_pid(), processes::of(&world.places())),
+            Root::Peer { child, .. } => (child.id() as i32, vec![]),
         };
-        let below = processes::descendants(root).into_iter();
-        let others = below.filter(|pid| self.apps.iter().all(|app| app.pid != *pid));
+        let others: BTreeSet<i32> = processes::descendants(root).into_iter().chain(others).collect();
+        let others = others.into_iter().filter(|pid| *pid != root && self.apps.iter().all(|app| app.pid != *pid));
         [root].into_iter().chain(others).map(|pid| pid as u32).collect()
     }
 }

@@ -183,7 +183,8 @@ secret = { file = "secrets/@NAME@" }
 #stop_timeout = "10s"
 # A hang: it promised to say WATCHDOG=1 (sd_notify) and did not for so long.
 #watchdog = "30s"
-# Up when started ("exec"), when it says READY=1 ("notify"), or when its health check passes ("probe").
+# Up when started ("exec"), when it says READY=1 ("notify"; gunicorn does), or when its health check passes ("probe").
+# Until it is up the old one is not asked to end.
 #ready = "exec"
 #no_new_privs = true
 # A /tmp and /var/tmp of its own (needs root); not where it shares a socket in /tmp with another program.

@@ -9,6 +9,7 @@ use crate::deploy::{End, Work};
 use crate::store::Entry;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A piece of work, with all a worker needs to know.
 #[derive(Debug, Clone)]
@@ -74,6 +75,11 @@ pub enum Action {
     /// An instance showed that it is ready: a daemon that comes after us is to know.
     BecameReady {
         instance: InstanceId,
+    },
+    /// An instance says that it lives so often, by its own word: a daemon that comes after us is to know.
+    SpeaksEvery {
+        instance: InstanceId,
+        every: Duration,
     },
     /// Send clients to these ports, then wait until the old ones are quiet; answered by `Routed`.
     Route {

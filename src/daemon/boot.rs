@@ -62,6 +62,7 @@ impl World {
             let mut found = found.remove(name).unwrap_or_default();
             let survivors = std::mem::take(&mut found.survivors);
             app.remember(snapshot.apps.get(name), found);
+            app.services.wait_for_a_word();
             world.apps.insert(name.clone(), app);
             world.adopt(now, name, survivors);
         }

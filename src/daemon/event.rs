@@ -128,6 +128,10 @@ pub enum Event {
         config: Box<Config>,
         found: BTreeMap<AppName, Found>,
     },
+    /// The configuration was read and is broken; the old one stays.
+    StaysBroken {
+        notice: String,
+    },
     /// We are to become the program that lies where ours was started from (SIGUSR2).
     Reexec,
     /// That program looked at itself, the configuration and the diary; `Ok`: its version.

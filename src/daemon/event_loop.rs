@@ -238,11 +238,12 @@ impl Loop {
         if let Some(told) = self.hands.hear(instance) {
             self.turn(told);
         }
+        // Its successor first: all else can wait.
+        self.turn(Event::Exited { instance, clean, words });
         if let Some(running) = self.hands.running.get(&instance) {
             let _ = self.epoll.delete(running.child.pidfd.as_fd());
             let _ = running.voice().map(|voice| self.epoll.delete(voice));
         }
-        self.turn(Event::Exited { instance, clean, words });
         self.hands.gone(instance);
     }
 

@@ -118,15 +118,12 @@ impl Hands {
                 self.bench.ports.release(&Slot { app, service, round, index });
             }
             Action::SpawnListener { instance } => return Some(self.spawn_listener(instance)),
-            Action::Terminate { instance, signal } => {
-                self.signal(instance, signal);
-                // One that was stopped would never hear it.
-                self.signal(instance, libc::SIGCONT);
-            }
+            Action::Terminate { instance, signal } => self.terminate(instance, signal),
             Action::Kill { instance } => self.signal(instance, libc::SIGKILL),
             Action::Abort { instance } => self.abort(instance),
             Action::CheckSuccessor => return self.check_successor(),
             Action::KeepSockets { addresses } => self.keep_sockets(&addresses),
+            Action::SpeaksEvery { instance, every } => self.speaks_every(instance, every),
             Action::Probe { app, watch, index, probe, release } => self.probe(app, watch, index, *probe, release),
             Action::Resolve { from, app, asked } => {
                 let bench = self.bench.clone();
@@ -251,6 +248,12 @@ impl Hands {
                 let message =
                     format!("problems of the configuration: {}; the old one stays:\n{}", all.len(), all.join("\n"));
                 log::error!("{message}");
+                let notice = format!(
+                    "the configuration in {} is broken (problems: {}; `pintle check-config` lists them); the old one stays",
+                    self.bench.config_dir.display(),
+                    all.len()
+                );
+                self.post().send(Event::StaysBroken { notice });
                 Answer::Error { exit: 78, message }
             }
         };

@@ -66,6 +66,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let _lock = lock::StateLock::take(&place.state_dir)?;
     let signals = signals::Signals::listen()?;
     limits::raise_open_files()?;
+    limits::outlive_others();
     let instances = Instances::open(&place.runtime_dir, &place.state_dir)?;
     git::mark(instances.variable(instances.helpers()));
     let (kept, back) = FdStore::open(&place.runtime_dir, instances.variable(instances.keeper()));

@@ -181,7 +181,13 @@ impl Survivors {
                 index: record.index,
                 round: record.round,
                 port: record.port,
-                survival: Survival { since, ready: record.ready, restarts: record.restarts },
+                survival: Survival {
+                    since,
+                    ready: record.ready,
+                    restarts: record.restarts,
+                    speaks_every: record.speaks_every,
+                    asked_to_end: record.asked_to_end,
+                },
             };
             (record.pid, survivor)
         })

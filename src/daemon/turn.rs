@@ -79,6 +79,7 @@ impl World {
                 self.probed(now, &app, watch, index, result, &mut actions);
             }
             Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
+            Event::StaysBroken { notice } => self.broken_files = Some(notice),
             Event::Reexec => self.ask_successor(None, &mut actions),
             Event::SuccessorChecked { result } => self.successor_checked(now, result, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
@@ -235,7 +236,7 @@ impl World {
                     actions.push(Action::Note { level: log::Level::Error, text });
                 }
                 // It shows that it is ready by running, and nobody waits for its word.
-                (Deed::Look | Deed::BecameReady | Deed::Abort { .. }, _) => {}
+                (Deed::Look | Deed::BecameReady | Deed::SpeaksEvery(_) | Deed::Abort { .. }, _) => {}
                 (Deed::Terminate | Deed::Kill, None) => {}
             }
         }

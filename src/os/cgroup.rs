@@ -18,6 +18,7 @@ use crate::os::files::because;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Where systemd, and everybody else, mounts the one hierarchy.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -171,8 +172,12 @@ fn kernel_lacks_memory() -> String {
 /// memory), at least 512, at most 4096. A fork bomb ends there, with room for everybody else; no honest program that
 /// a small board can carry comes near it.
 pub fn tasks_max() -> u64 {
-    let text = fs::read_to_string("/proc/sys/kernel/threads-max").unwrap_or_default();
-    (text.trim().parse().unwrap_or(0) / 8_u64).clamp(512, 4096)
+    // Once: it stands before every restart of a crashed app.
+    static MOST: OnceLock<u64> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/threads-max").unwrap_or_default();
+        (text.trim().parse().unwrap_or(0) / 8_u64).clamp(512, 4096)
+    })
 }
 
 #[cfg(test)]

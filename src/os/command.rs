@@ -8,7 +8,7 @@ use crate::os::cancel::Cancel;
 use crate::os::poll::{self, is_ready, readable};
 use crate::os::reap::{self, Ended, signal_name};
 use crate::os::spawn::{self, Start};
-use crate::os::{group, users};
+use crate::os::{group, limits, users};
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
@@ -227,7 +227,7 @@ fn in_memory(bytes: &[u8]) -> io::Result<File> {
 fn killed_sooner() -> i32 {
     let own = std::fs::read_to_string("/proc/self/oom_score_adj").ok();
     let own: i32 = own.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    (own + 500).min(1000)
+    (limits::given_oom_score().unwrap_or(own) + 500).min(1000)
 }
 
 #[cfg(test)]

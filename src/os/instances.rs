@@ -46,6 +46,12 @@ pub struct Record {
     /// It was ready.
     #[serde(default)]
     pub ready: bool,
+    /// How often it says that it lives, by its own word.
+    #[serde(default)]
+    pub speaks_every: Option<Duration>,
+    /// It was asked to end.
+    #[serde(default)]
+    pub asked_to_end: bool,
 }
 
 impl Record {
@@ -241,6 +247,8 @@ mod tests {
             port: None,
             restarts: 0,
             ready: true,
+            speaks_every: None,
+            asked_to_end: false,
         };
         let noted = record(&child, child.start_time);
         instances.write(&noted).unwrap();

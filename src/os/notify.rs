@@ -117,14 +117,15 @@ impl AsFd for NotifySocket {
 }
 
 fn bind_path(socket: &OwnedFd, path: &Path, owner: Option<&User>) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        make_dir(dir, 0o711)?;
-        fs::set_permissions(dir, Permissions::from_mode(0o711))?;
-    }
     let address = UnixAddr::new(path)?;
     match bind(socket.as_raw_fd(), &address) {
         Err(Errno::EADDRINUSE) => {
             fs::remove_file(path)?;
+            bind(socket.as_raw_fd(), &address)?;
+        }
+        // Only the first ever: a crashed app should not wait for a look at what nearly always is there.
+        Err(Errno::ENOENT) => {
+            make_passable(path.parent().unwrap_or(path))?;
             bind(socket.as_raw_fd(), &address)?;
         }
         bound => bound?,
@@ -134,6 +135,12 @@ fn bind_path(socket: &OwnedFd, path: &Path, owner: Option<&User>) -> io::Result<
         Some(user) => chown(path, Some(user.uid), Some(user.gid)),
         None => Ok(()),
     }
+}
+
+/// Whatever the umask says.
+fn make_passable(dir: &Path) -> io::Result<()> {
+    make_dir(dir, 0o711)?;
+    fs::set_permissions(dir, Permissions::from_mode(0o711))
 }
 
 /// Different for every directory and instance, and the same whenever it is asked for.

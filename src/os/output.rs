@@ -7,6 +7,7 @@
 use crate::base::InstanceId;
 use crate::os::files::because;
 use crate::os::users::User;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, fchown, mkfifo};
@@ -33,8 +34,15 @@ impl Output {
     /// belongs to `owner`, who can open it by `/dev/stdout` then.
     pub fn make(dir: &Path, instance: InstanceId, owner: Option<&User>) -> io::Result<Output> {
         let path = path(dir, instance);
-        remove(dir, instance)?;
-        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|errno| because("make the pipe", &path, &errno.into()))?;
+        let make = || mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR);
+        let made = match make() {
+            Err(Errno::EEXIST) => {
+                remove(dir, instance)?;
+                make()
+            }
+            made => made,
+        };
+        made.map_err(|errno| because("make the pipe", &path, &errno.into()))?;
         let read = reopen(dir, instance)?;
         let write = OpenOptions::new().read(true).write(true).open(&path);
         let write = OwnedFd::from(write.map_err(|error| because("open", &path, &error))?);
@@ -76,7 +84,6 @@ fn path(dir: &Path, instance: InstanceId) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::errno::Errno;
     use nix::unistd::{read, write};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

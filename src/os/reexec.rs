@@ -3,6 +3,7 @@
 //! Descriptors keep their numbers, which an environment variable names: systemd's convention would have them moved to 3
 //! and on, over descriptors that other threads still write to. Line: whether the new program is fit is found out before.
 
+use crate::os::limits;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::execve;
@@ -45,12 +46,14 @@ struct Image {
 }
 
 fn prepare(program: &Path, argv: &[OsString], fds: &[(String, BorrowedFd<'_>)]) -> io::Result<Image> {
-    let ours = |name: &OsStr| name.as_bytes().starts_with(b"LISTEN_") || name == VARIABLE;
+    let (given, limits) = limits::for_successor();
+    let ours = |name: &OsStr| name.as_bytes().starts_with(b"LISTEN_") || name == VARIABLE || name == given;
     let mut env = Vec::new();
     for (name, value) in std::env::vars_os().filter(|(name, _)| !ours(name)) {
         env.push(CString::new([name.into_vec(), value.into_vec()].join(&b'='))?);
     }
     env.push(CString::new(format!("{VARIABLE}={}", compose(fds)))?);
+    env.push(CString::new(format!("{given}={limits}"))?);
     let argv = argv.iter().map(|arg| CString::new(arg.as_bytes())).collect::<Result<_, _>>()?;
     Ok(Image { program: CString::new(program.as_os_str().as_bytes())?, argv, env })
 }

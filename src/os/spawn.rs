@@ -113,7 +113,7 @@ fn prepare_and_launch(what: &Start<'_>, program: &str) -> io::Result<Child> {
     let env = environment(what)?;
     let cwd = CString::new(what.cwd.as_os_str().as_encoded_bytes())?;
     let private_tmp = what.private_tmp.map(private_tmp::mounts).transpose()?;
-    let oom_score_adj = what.oom_score_adj.map(|score| score.to_string());
+    let oom_score_adj = what.oom_score_adj.or_else(limits::given_oom_score).map(|score| score.to_string());
     let mut listen_pid = child::LISTEN_PID;
     let listen_pid = if what.sockets.is_empty() { std::ptr::null_mut() } else { listen_pid.as_mut_ptr() };
     let (mut reports, report) = report_pipe(child::first_free(what.sockets.len()))?;

@@ -104,6 +104,8 @@ pub enum Deed {
     Look,
     /// It is ready now, after it had to show that.
     BecameReady,
+    /// It changed how often it says that it lives.
+    SpeaksEvery(Duration),
     /// Send the stop signal to the group.
     Terminate,
     /// It hangs: SIGABRT to the process, so that it can leave a core dump.
@@ -148,6 +150,10 @@ pub struct Survival {
     pub ready: bool,
     /// How often it had been started again.
     pub restarts: u64,
+    /// How often it says that it lives, by its own word; `None`: as configured.
+    pub speaks_every: Option<Duration>,
+    /// It was asked to end, and will.
+    pub asked_to_end: bool,
 }
 
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -199,16 +205,18 @@ impl Instance {
         }
     }
 
-    /// An instance whose process an earlier daemon started; wanted up.
+    /// An instance whose process an earlier daemon started; wanted up, also one that has yet to end for it.
     pub fn adopted(policy: Policy, now: Duration, survival: Survival) -> Instance {
-        let Survival { since, ready, restarts } = survival;
+        let Survival { since, ready, restarts, speaks_every, asked_to_end } = survival;
         let mut it = Instance { wanted: Wanted::Up, restarts, spawned_at: since, ..Instance::new(policy) };
+        it.state = it.starting(now);
+        it.alive_every = it.policy.watchdog.map(|configured| speaks_every.unwrap_or(configured));
         match ready {
             true => drop(it.up(now)),
-            false => {
-                it.state = it.starting(now);
-                it.on(now, Input::Spawned);
-            }
+            false => drop(it.on(now, Input::Spawned)),
+        }
+        if asked_to_end {
+            it.stop(now);
         }
         it
     }
@@ -391,6 +399,7 @@ impl Instance {
             Notice::AliveEvery(span) if self.policy.watchdog.is_some() => {
                 self.alive_every = Some(span);
                 self.bark_at = listens.map(|now| now + span);
+                return vec![Deed::SpeaksEvery(span)];
             }
             // What ends in its own time is not hung.
             Notice::Stopping => self.bark_at = None,
@@ -626,7 +635,8 @@ mod tests {
         assert_eq!(it.on(100 * SECOND, aborted), [Deed::Spawn]);
         assert_eq!(it.last_exit(), Some("its watchdog heard nothing of it for 30s; killed by SIGABRT"));
         assert_eq!(it.on(100 * SECOND, Input::Spawned), []);
-        assert_eq!(it.on(101 * SECOND, Input::Told(Notice::AliveEvery(SECOND))), []);
+        let promised = it.on(101 * SECOND, Input::Told(Notice::AliveEvery(SECOND)));
+        assert_eq!(promised, [Deed::SpeaksEvery(SECOND)], "whoever comes after us is to know");
         assert_eq!(it.deadline(), Some(102 * SECOND), "it may promise more");
         assert_eq!(it.on(101 * SECOND, Input::Told(Notice::Stopping)), []);
         assert_eq!(it.deadline(), None, "who says goodbye need not speak");
@@ -654,12 +664,19 @@ mod tests {
 
     #[test]
     fn what_is_adopted_goes_on_as_it_was() {
-        let survival = Survival { since: SECOND, ready: true, restarts: 4 };
+        let survival = Survival { since: SECOND, ready: true, restarts: 4, speaks_every: None, asked_to_end: false };
         let it = Instance::adopted(policy(Restart::Always), 100 * SECOND, survival);
         assert_eq!((it.state(), it.restarts(), it.wanted()), (&State::Up { since: SECOND }, 4, Wanted::Up));
         let watched = Policy { ready: Ready::Notify, watchdog: Some(5 * SECOND), ..policy(Restart::Always) };
         let it = Instance::adopted(watched.clone(), 100 * SECOND, survival);
         assert_eq!(it.deadline(), Some(105 * SECOND), "it is given its time anew");
+        let promised = Survival { speaks_every: Some(60 * SECOND), ..survival };
+        let it = Instance::adopted(watched.clone(), 100 * SECOND, promised);
+        assert_eq!(it.deadline(), Some(160 * SECOND), "by its own word");
+        let asked = Survival { asked_to_end: true, ..survival };
+        let mut it = Instance::adopted(policy(Restart::Always), 100 * SECOND, asked);
+        assert!(it.is_being_ended() && !it.is_settled_up());
+        assert_eq!(it.on(101 * SECOND, exited(false)), [Deed::Spawn], "wanted, once it has ended");
         let unready = Survival { ready: false, ..survival };
         let mut it = Instance::adopted(watched, 100 * SECOND, unready);
         assert_eq!(it.deadline(), Some(160 * SECOND));

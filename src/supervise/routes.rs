@@ -29,6 +29,18 @@ impl Routes {
         self.0.get(service).is_some_and(|route| route.ports == ports && route.changing_to.is_none())
     }
 
+    /// Where clients of `service` are sent was decided by us. After a daemon's start it is not known.
+    pub fn are_known(&self, service: &ServiceName) -> bool {
+        self.0.get(service).is_some_and(|route| !route.ports.is_empty())
+    }
+
+    /// Clients of `service` are sent to `port`, or are about to be.
+    pub fn include(&self, service: &ServiceName, port: u16) -> bool {
+        let includes =
+            |route: &Route| route.ports.iter().chain(route.changing_to.iter().flatten()).any(|to| *to == port);
+        self.0.get(service).is_some_and(includes)
+    }
+
     /// Begins to send clients to `ports`; returns where they were sent before. `None`: they are sent there, or it is
     /// not time.
     pub fn change(&mut self, now: Duration, service: &ServiceName, ports: &[u16]) -> Option<Vec<u16>> {
@@ -85,10 +97,12 @@ mod tests {
         assert!(!routes.lead_to(&web, &[1]) && !routes.changed(SECOND, &web, true));
         assert_eq!(routes.change(SECOND, &web, &[1]), Some(vec![]));
         assert_eq!(routes.change(SECOND, &web, &[2]), None, "one is under way");
-        assert!(routes.changed(SECOND, &web, true) && routes.lead_to(&web, &[1]));
+        assert!(routes.include(&web, 1) && !routes.are_known(&web), "on its way");
+        assert!(routes.changed(SECOND, &web, true) && routes.lead_to(&web, &[1]) && routes.are_known(&web));
         assert_eq!(routes.change(SECOND, &web, &[1]), None, "so it is");
         assert_eq!(routes.change(SECOND, &web, &[2, 3]), Some(vec![1]));
         assert!(!routes.lead_to(&web, &[1]), "about to change");
+        assert!(routes.include(&web, 1) && routes.include(&web, 3) && !routes.include(&web, 4));
         assert!(routes.changed(2 * SECOND, &web, false) && routes.lead_to(&web, &[1]));
         assert_eq!(routes.change(3 * SECOND, &web, &[2, 3]), None);
         assert_eq!(routes.deadline(), Some(12 * SECOND));

@@ -73,6 +73,11 @@ impl Slot {
     fn place(&self) -> (&ServiceName, u64, u32) {
         (&self.service.name, self.round, self.index)
     }
+
+    /// It is up, and nobody asked it to end.
+    fn serves(&self) -> bool {
+        self.process.is_some() && matches!(self.machine.state(), State::Up { .. })
+    }
 }
 
 fn policy(service: &Service, startup: Duration, round: u64, index: u32) -> Policy {
@@ -96,6 +101,8 @@ pub enum Order {
     Look { instance: InstanceId, service: Arc<Service>, release: ReleaseName, port: Option<u16> },
     /// It showed that it is ready.
     BecameReady { instance: InstanceId },
+    /// It says that it lives so often from now on, by its own word.
+    SpeaksEvery { instance: InstanceId, every: Duration },
     /// Send clients to these ports, then wait until the old ones are quiet; answered by [`Services::routed`].
     Route { service: Arc<Service>, release: ReleaseName, ports: Vec<u16>, old: Vec<u16> },
     /// Send `signal` to the instance's group.
@@ -127,7 +134,7 @@ pub struct Services {
     said_otherwise: BTreeMap<ServiceName, bool>,
     slots: Vec<Slot>,
     routes: Routes,
-    /// There are survivors, and what should run was not said yet: nothing is started or stopped until it is.
+    /// What should run was not said yet: nothing is started or stopped until it is.
     undecided: bool,
 }
 
@@ -151,8 +158,17 @@ impl Services {
         self.wanted_round.clear();
     }
 
-    /// Takes in what an earlier daemon left running. Until [`Services::run`] or [`Services::run_nothing`] says what
-    /// should run, it stays as it is.
+    /// Waits until [`Services::run`] or [`Services::run_nothing`] says what should run.
+    pub fn wait_for_a_word(&mut self) {
+        self.undecided = true;
+    }
+
+    /// Nobody has said yet what should run.
+    pub fn is_undecided(&self) -> bool {
+        self.undecided
+    }
+
+    /// Takes in what an earlier daemon left running. Until it is said what should run, it stays as it is.
     pub fn adopt(&mut self, now: Duration, startup: Duration, survivor: Survivor) {
         let Survivor { instance, service, release, index, round, port, survival } = survivor;
         let machine = Instance::adopted(policy(&service, startup, round, index), now, survival);
@@ -240,6 +256,11 @@ impl Services {
         if ended {
             self.slots[at].process = None;
         }
+        // Whether there is to be another one is not said yet.
+        let leaves_a_gap = ended && self.undecided && (asked_to_end || self.holds(&self.slots[at].service.name));
+        if leaves_a_gap {
+            self.slots[at].machine.on(now, Input::Want(Wanted::Down));
+        }
         self.feed(at, now, input, mint, &mut orders);
         let slot = &self.slots[at];
         let did_its_job = matches!(slot.machine.state(), State::Held { done: true, .. });
@@ -247,6 +268,10 @@ impl Services {
             let (service, release) = (slot.service.name.clone(), slot.release.clone());
             let words = slot.machine.last_exit().unwrap_or_default().to_owned();
             orders.push(Order::Ended { service, release, words });
+        }
+        if leaves_a_gap {
+            let Slot { service, round, index, .. } = self.slots.remove(at);
+            orders.push(Order::Vacated { service: service.name.clone(), round, index });
         }
         orders.extend(self.reconcile(now, mint));
         orders
@@ -334,13 +359,51 @@ impl Services {
     fn next_routes(&mut self, now: Duration) -> Vec<Order> {
         let Some(target) = &self.target else { return vec![] };
         let services = target.services.values().filter(|service| is_sent_to(service) && !self.holds(&service.name));
-        let ready: Vec<_> = services.filter_map(|service| Some((service.clone(), self.ports(service)?))).collect();
-        let release = target.release.clone();
-        let change = |(service, ports): (Arc<Service>, Vec<u16>)| {
+        let of_target = |service: &Arc<Service>| Some((service.clone(), target.release.clone(), self.ports(service)?));
+        let ready: Vec<_> =
+            services.filter_map(|service| of_target(service).or_else(|| self.best_of_the_old(service))).collect();
+        let change = |(service, release, ports): (Arc<Service>, ReleaseName, Vec<u16>)| {
             let old = self.routes.change(now, &service.name, &ports)?;
-            Some(Order::Route { service, release: release.clone(), ports, old })
+            Some(Order::Route { service, release, ports, old })
         };
         ready.into_iter().filter_map(change).collect()
+    }
+
+    /// Several old rounds stand in the way of the new one, and an earlier daemon sent clients to we know not which:
+    /// then to the one of which most is up, so that the others may go.
+    fn best_of_the_old(&self, service: &Service) -> Option<(Arc<Service>, ReleaseName, Vec<u16>)> {
+        let name = &service.name;
+        let is_old = |slot: &&Slot| slot.service.name == *name && !self.is_wanted(slot);
+        let several = self.slots.iter().filter(is_old).filter(|slot| slot.process.is_some());
+        let rounds: BTreeSet<u64> = several.map(|slot| slot.round).collect();
+        if rounds.len() < 2 || self.routes.are_known(name) {
+            return None;
+        }
+        let best = self.fullest_round(name)?;
+        let up: Vec<&Slot> =
+            self.slots.iter().filter(is_old).filter(|slot| slot.serves() && slot.round == best).collect();
+        let first = up.first()?;
+        let ports: Vec<u16> = up.iter().filter_map(|slot| slot.port).collect();
+        (is_sent_to(&first.service) && !ports.is_empty()).then(|| (first.service.clone(), first.release.clone(), ports))
+    }
+
+    /// The old round of which most serves; of equals the latest.
+    fn fullest_round(&self, name: &ServiceName) -> Option<u64> {
+        let mut serving: BTreeMap<u64, usize> = BTreeMap::new();
+        let old = self.slots.iter().filter(|slot| slot.service.name == *name && !self.is_wanted(slot));
+        old.filter(|slot| slot.serves()).for_each(|slot| *serving.entry(slot.round).or_default() += 1);
+        serving.into_iter().map(|(round, count)| (count, round)).max().map(|(_, round)| round)
+    }
+
+    /// Several old rounds stand in the way of the new one, and clients are sent to another one than this.
+    fn is_only_in_the_way(&self, slot: &Slot) -> bool {
+        let name = &slot.service.name;
+        let others = |other: &&Slot| other.service.name == *name && other.round != slot.round && !self.is_wanted(other);
+        match (is_sent_to(&slot.service), slot.port) {
+            _ if !self.slots.iter().filter(others).any(|other| other.process.is_some()) => false,
+            (true, Some(port)) => self.routes.are_known(name) && !self.routes.include(name, port),
+            _ => self.fullest_round(name).is_some_and(|fullest| fullest != slot.round),
+        }
     }
 
     /// The ports of the wanted round, once all of it is up.
@@ -398,7 +461,7 @@ impl Services {
                     let twin = slot.index.min(service.instances.saturating_sub(1));
                     self.is_up(service, twin)
                 }
-                Handover::Port => self.all_up(service) && self.is_routed(service),
+                Handover::Port => self.all_up(service) && self.is_routed(service) || self.is_only_in_the_way(slot),
                 Handover::Restart => self.dependencies_are_up(service),
             },
             _ => !self
@@ -472,6 +535,7 @@ impl Services {
                     orders.push(Order::Look { instance, service, release, port: slot.port });
                 }
                 (Deed::BecameReady, Some(instance)) => orders.push(Order::BecameReady { instance }),
+                (Deed::SpeaksEvery(every), Some(instance)) => orders.push(Order::SpeaksEvery { instance, every }),
                 (Deed::Terminate, Some(instance)) => {
                     orders.push(Order::Terminate { instance, signal: slot.service.stop_signal });
                 }
@@ -479,7 +543,8 @@ impl Services {
                     orders.push(Order::Abort { instance, service: slot.service.name.clone(), why });
                 }
                 (Deed::Kill, Some(instance)) => orders.push(Order::Kill { instance }),
-                (Deed::Look | Deed::BecameReady | Deed::Terminate | Deed::Abort { .. } | Deed::Kill, None) => {}
+                (Deed::Look | Deed::BecameReady | Deed::SpeaksEvery(_), None) => {}
+                (Deed::Terminate | Deed::Abort { .. } | Deed::Kill, None) => {}
                 (Deed::CrashLoop { failures, words }, _) => {
                     orders.push(Order::CrashLoop { service: slot.service.name.clone(), failures, words });
                 }

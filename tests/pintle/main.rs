@@ -25,6 +25,7 @@ mod steps;
 mod supervise;
 mod systemd;
 mod trouble;
+mod under_load;
 mod verbs;
 mod virtual_machine;
 mod watchdog;

@@ -24,7 +24,7 @@ use crate::runtime::process::{self, Ears, Outfit, Which};
 use crate::supervise::notice;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Messages of one instance that are heard in one turn: one that never stops talking holds up nobody.
 const MESSAGES: usize = 64;
@@ -112,6 +112,8 @@ impl Hands {
             port,
             restarts: place.restarts,
             ready: service.ready == Ready::Exec && port.is_none(),
+            speaks_every: None,
+            asked_to_end: false,
         };
         let pid = child.pid;
         self.note(&record);
@@ -179,14 +181,30 @@ impl Hands {
 
     /// A daemon that comes after us is to know that it was ready.
     pub(super) fn became_ready(&mut self, instance: InstanceId) {
-        let Some(running) = self.running.get_mut(&instance) else { return };
-        if running.check.take().is_some() {
+        if self.running.get_mut(&instance).is_some_and(|running| running.check.take().is_some()) {
             self.bench.kept.forget(&name_of(CHECK, &instance.0.to_string()));
         }
-        let Some(record) = &mut running.record else { return };
-        record.ready = true;
+        self.note_that(instance, |record| record.ready = true);
+    }
+
+    /// ... and by whose word it is to judge its silence.
+    pub(super) fn speaks_every(&mut self, instance: InstanceId, every: Duration) {
+        self.note_that(instance, |record| record.speaks_every = Some(every));
+    }
+
+    fn note_that(&mut self, instance: InstanceId, change: impl FnOnce(&mut Record)) {
+        let Some(record) = self.running.get_mut(&instance).and_then(|running| running.record.as_mut()) else { return };
+        change(record);
         let record = record.clone();
         self.note(&record);
+    }
+
+    /// A daemon that comes after us is not to take for one that serves what is on its way out.
+    pub(super) fn terminate(&mut self, instance: InstanceId, signal: i32) {
+        self.note_that(instance, |record| record.asked_to_end = true);
+        self.signal(instance, signal);
+        // One that was stopped would never hear it.
+        self.signal(instance, libc::SIGCONT);
     }
 
     /// Its whole group.
@@ -204,7 +222,8 @@ impl Hands {
     }
 
     /// Its process alone: it is to leave a core dump, if it may.
-    pub(super) fn abort(&self, instance: InstanceId) {
+    pub(super) fn abort(&mut self, instance: InstanceId) {
+        self.note_that(instance, |record| record.asked_to_end = true);
         let Some(running) = self.running.get(&instance) else { return };
         if let Err(error) = processes::signal(running.child.pidfd.as_fd(), libc::SIGABRT) {
             log::warn!("SIGABRT to {}: {error}", running.child.pid);

@@ -1,19 +1,16 @@
-//! The machine under the daemon: time, processes, probes, the writer of the diary, and the daemon's own life.
+//! The machine under the daemon: time, what is due in it, the turns of the loop and what their actions do.
 
 use super::journal::Page;
-use super::scenario::{Fault, place};
+use super::scenario::place;
 use super::{Simulation, trace};
 use crate::base::{AppName, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
-use crate::config::{Restart, Service};
 use crate::control::Request;
 use crate::daemon::action::Action;
-use crate::daemon::boot::Found;
 use crate::daemon::event::{Event, Known, RequestId};
-use crate::daemon::world::World;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What will happen by itself.
 #[derive(Debug)]
@@ -23,10 +20,19 @@ pub(super) enum Due {
     Commit,
     HalfWorked(DeployId),
     Worked(DeployId),
-    /// A process ends.
+    /// A process ends: by itself or asked to, unless it hangs - or made to.
     Die {
-        instance: InstanceId,
+        pid: u32,
         clean: bool,
+        forced: bool,
+    },
+    /// A process says what it has to say.
+    Speak {
+        pid: u32,
+    },
+    /// A process stops answering and speaking.
+    Hang {
+        pid: u32,
     },
     /// A probe looks.
     Look {
@@ -35,30 +41,44 @@ pub(super) enum Due {
         index: usize,
         release: ReleaseName,
     },
+    /// Somebody looks whether a starting process is ready.
+    Peek {
+        instance: InstanceId,
+    },
+    /// The proxy reads where clients are to be sent; the old ports are quiet after `drain`.
+    Reroute {
+        app: AppName,
+        service: ServiceName,
+        release: ReleaseName,
+        ports: Vec<u16>,
+        drain: Duration,
+    },
     DiskIsFree,
 }
 
-/// A process that runs.
-#[derive(Debug)]
-pub(super) struct Process {
-    /// `None`: the listener.
-    pub(super) app: Option<AppName>,
-    pub(super) service: Option<ServiceName>,
-    pub(super) release: Option<ReleaseName>,
-    pub(super) asked_to_end: bool,
-    born: Duration,
-    ignores_the_signal: bool,
-    patience: Duration,
+impl Due {
+    /// It happens whether a daemon is there or not.
+    fn needs_no_daemon(&self) -> bool {
+        matches!(self, Due::Die { .. } | Due::Speak { .. } | Due::Hang { .. })
+    }
 }
 
 impl Simulation {
     /// The next thing that happens: by itself, in time, or from outside.
     pub(super) fn step(&mut self) {
-        let Some(world) = &self.world else {
-            self.pass_to(self.starts_at);
-            return self.start();
-        };
         let due = self.schedule.keys().next().map(|(at, _)| *at);
+        let Some(world) = &self.world else {
+            return match due.filter(|at| *at <= self.starts_at) {
+                Some(at) => {
+                    self.pass_to(at);
+                    self.next_due();
+                }
+                None => {
+                    self.pass_to(self.starts_at);
+                    self.start();
+                }
+            };
+        };
         let deadline = world.deadline();
         let next = [due, deadline].into_iter().flatten().min();
         if !self.calm && (next.is_none() || self.random.percent(12)) {
@@ -76,11 +96,7 @@ impl Simulation {
                 self.pass_to(self.now.mono + late);
                 self.turn(Event::Tick);
             }
-            false => {
-                if let Some((_, due)) = self.schedule.pop_first() {
-                    self.happen(due);
-                }
-            }
+            false => self.next_due(),
         }
     }
 
@@ -93,16 +109,27 @@ impl Simulation {
         self.now.wall = self.now.wall.plus(span);
     }
 
-    fn happen(&mut self, due: Due) {
+    fn next_due(&mut self) {
+        let Some((_, due)) = self.schedule.pop_first() else { return };
         match due {
             Due::Hear(event) => self.turn(event),
             Due::Commit => self.commit(),
             Due::HalfWorked(number) => self.half_worked(number),
             Due::Worked(number) => self.worked(number),
-            Due::Die { instance, clean } => self.die(instance, clean),
+            Due::Die { pid, clean, forced } => self.die(pid, clean, forced),
+            Due::Speak { pid } => self.speak(pid),
+            Due::Hang { pid } => self.hang(pid),
             Due::Look { app, watch, index, release } => {
                 let result = self.look(&app, &release);
                 self.turn(Event::Probed { app, watch, index, result });
+            }
+            Due::Peek { instance } => {
+                let result = self.peek(instance);
+                self.turn(Event::Looked { instance, result });
+            }
+            Due::Reroute { app, service, release, ports, drain } => {
+                self.reroute(&app, &service, ports);
+                self.hear_in(drain, Event::Routed { app, service, release, result: Ok(()) });
             }
             Due::DiskIsFree => self.journal.full = false,
         }
@@ -121,34 +148,52 @@ impl Simulation {
         self.schedule(self.now.mono, Due::Hear(event));
     }
 
-    fn soon(&mut self, longest: Duration, due: Due) {
+    pub(super) fn hear_in(&mut self, span: Duration, event: Event) {
+        self.schedule(self.now.mono + span, Due::Hear(event));
+    }
+
+    pub(super) fn soon(&mut self, longest: Duration, due: Due) {
         let at = self.now.mono + self.random.skewed(longest);
         self.schedule(at, due);
     }
 
     /// One turn of the loop; the daemon may be killed between any two of its actions.
     pub(super) fn turn(&mut self, event: Event) {
-        let Some(world) = &mut self.world else { return };
+        if self.world.is_none() {
+            return;
+        }
         self.trace.note(self.now, || trace::event(&event));
+        let ends = self.ends_to_be_told(&event);
+        self.take_note(&event);
+        let Some(world) = &mut self.world else { return };
+        let speaker = if let Event::Told { instance, .. } = &event { Some(*instance) } else { None };
         let actions = world.turn(self.now, event);
-        self.turns += 1;
+        // Whoever speaks often costs as many turns.
+        self.turns += u64::from(speaker.is_none());
         self.turns_at_this_instant += 1;
-        self.carry_out(actions);
+        self.note_repairs();
+        self.check_ends_are_told(ends, &actions);
+        self.carry_out(actions, speaker);
     }
 
-    fn carry_out(&mut self, actions: Vec<Action>) {
+    /// `speaker`: whose word led to this turn; it is lost when the daemon is killed in it.
+    pub(super) fn carry_out(&mut self, actions: Vec<Action>, speaker: Option<InstanceId>) {
         let killed = (!self.calm && self.random.permille(3)).then(|| self.random.below(actions.len() as u64 + 1));
         for (at, action) in actions.into_iter().enumerate() {
             if killed == Some(at as u64) {
+                self.lose_the_word_of(speaker);
+                self.begin_without_a_record(action);
                 return self.crash("the daemon is killed between two actions");
             }
             self.trace.note(self.now, || trace::action(&action));
-            if matches!(action, Action::Exit) {
-                return self.exit();
+            match action {
+                Action::Exit => return self.exit(),
+                Action::Reexec => return self.reexec(),
+                action => self.act(action),
             }
-            self.act(action);
         }
         self.check_after_a_turn();
+        self.check_nobody_is_overdue();
     }
 
     fn act(&mut self, action: Action) {
@@ -161,23 +206,29 @@ impl Simulation {
             }
             Action::Work(job) => self.begin_work(*job),
             Action::CancelWork { number } => self.cancel_work(number),
-            Action::Spawn { app, instance, service, release, .. } => {
-                self.check_spawn(&app.name, &service, &release);
-                self.spawn(&app.name, instance, &service, release);
+            Action::Spawn { app, instance, service, release, round, index, restarts, .. } => {
+                self.check_spawn(&app.name, instance, &service, &release, round, index);
+                self.spawn(&app, instance, &service, release, (round, index, restarts));
             }
-            Action::SpawnListener { instance } => {
-                let patience = Duration::from_secs(1);
-                self.begin_process(instance, None, None, None, patience);
-            }
+            Action::SpawnListener { instance } => self.spawn_the_listener(instance),
             Action::Terminate { instance, .. } => {
                 self.check_terminate(instance);
-                self.processes.get_mut(&instance).into_iter().for_each(|process| process.asked_to_end = true);
-                let Some(process) = self.processes.get(&instance).filter(|it| !it.ignores_the_signal) else { return };
-                let patience = process.patience;
-                let clean = self.random.percent(80);
-                self.soon(patience, Due::Die { instance, clean });
+                self.terminate(instance);
             }
-            Action::Kill { instance } => self.soon(50 * MILLISECOND, Due::Die { instance, clean: false }),
+            Action::Abort { instance } => {
+                self.check_abort(instance);
+                self.abort(instance);
+            }
+            Action::Kill { instance } => {
+                self.check_kill(instance);
+                self.kill(instance);
+            }
+            Action::Look { instance, .. } => self.soon(Duration::from_secs(2), Due::Peek { instance }),
+            Action::BecameReady { instance } => self.became_ready(instance),
+            Action::SpeaksEvery { instance, every } => self.speaks_every(instance, every),
+            Action::Route { app, service, release, ports, old } => {
+                self.route(&app.name, &service, release, ports, &old);
+            }
             Action::Probe { app, watch, index, release, .. } => {
                 self.soon(Duration::from_secs(5), Due::Look { app, watch, index, release });
             }
@@ -188,90 +239,14 @@ impl Simulation {
             }
             Action::Answer { to, answer } => self.check_answer(to, answer),
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),
-            Action::Reload { .. } | Action::Exit => {}
-            Action::Look { .. } | Action::BecameReady { .. } | Action::Route { .. } | Action::Abort { .. } => {}
-            Action::Vacated { .. } | Action::KeepSockets { .. } => {}
+            Action::CheckSuccessor => self.ask_the_successor(),
+            Action::Reload { .. } | Action::Exit | Action::Reexec => {}
             Action::Apply { app, release, .. } => self.apply(&app.name.clone(), &release, Some(app)),
             Action::TakeBack { app, release } => self.apply(&app, &release, None),
-            Action::CheckSuccessor | Action::Reexec => {}
+            Action::Vacated { app, service, round, index } => self.vacate(app, service, round, index),
+            Action::KeepSockets { addresses } => self.keep_sockets(addresses),
             Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
         }
-    }
-
-    fn spawn(&mut self, app: &AppName, instance: InstanceId, service: &Service, release: ReleaseName) {
-        let commit = self.disks[app].releases.get(&release).map(|release| release.commit.clone());
-        let fault = commit.map_or(Fault::None, |commit| self.branches[app].fault(&commit));
-        if !self.calm && (fault == Fault::Exec || self.random.permille(5)) {
-            let why = "no such file".to_string();
-            return self.soon(20 * MILLISECOND, Due::Hear(Event::SpawnFailed { instance, why }));
-        }
-        let patience = service.stop_timeout * 3 / 2;
-        self.begin_process(instance, Some(app.clone()), Some(service.name.clone()), Some(release), patience);
-        let lifetime = match (service.restart, fault) {
-            (Restart::Never, _) => Some(self.random.span(Duration::from_secs(3))),
-            _ if self.calm => None,
-            (_, Fault::Crash) => Some(self.random.skewed(Duration::from_secs(3))),
-            _ if self.random.percent(6) => Some(self.random.skewed(Duration::from_secs(600))),
-            _ => None,
-        };
-        if let Some(lifetime) = lifetime {
-            let clean = service.restart == Restart::Never && fault != Fault::Crash || self.random.percent(20);
-            self.schedule(self.now.mono + lifetime, Due::Die { instance, clean });
-        }
-    }
-
-    fn begin_process(
-        &mut self,
-        instance: InstanceId,
-        app: Option<AppName>,
-        service: Option<ServiceName>,
-        release: Option<ReleaseName>,
-        patience: Duration,
-    ) {
-        let ignores_the_signal = !self.calm && self.random.percent(5);
-        let born = self.now.mono;
-        let process = Process { app, service, release, asked_to_end: false, born, ignores_the_signal, patience };
-        self.processes.insert(instance, process);
-        // A process may be gone before anybody hears that it was there.
-        self.soon(20 * MILLISECOND, Due::Hear(Event::Spawned { instance, pid: 1000 + instance.0 as u32, port: None }));
-    }
-
-    /// Every exit is told once, or twice by mistake.
-    fn die(&mut self, instance: InstanceId, clean: bool) {
-        if self.processes.remove(&instance).is_none() {
-            return;
-        }
-        let words = if clean { "exit 0" } else { "exit 1" };
-        let told = Event::Exited { instance, clean, words: words.into() };
-        if !self.calm && self.random.percent(10) {
-            self.soon(Duration::from_secs(5), Due::Hear(told.clone()));
-        }
-        self.soon(10 * MILLISECOND, Due::Hear(told));
-    }
-
-    pub(super) fn kill_a_process(&mut self) {
-        let instances: Vec<InstanceId> = self.processes.keys().copied().collect();
-        if !instances.is_empty() {
-            let instance = *self.random.pick(&instances);
-            self.trace.note(self.now, || format!("-- {instance} is killed from outside"));
-            self.die(instance, false);
-        }
-    }
-
-    /// What a probe sees of that release.
-    fn look(&mut self, app: &AppName, release: &ReleaseName) -> Result<(), String> {
-        let births = self.processes.values().filter(|process| process.release.as_ref() == Some(release));
-        let Some(born) = births.map(|process| process.born).min() else { return Err("connection refused".into()) };
-        let commit = self.disks[app].releases.get(release).map(|release| release.commit.clone());
-        let fault = commit.map_or(Fault::None, |commit| self.branches[app].fault(&commit));
-        let age = self.now.mono.saturating_sub(born);
-        let sick = match fault {
-            _ if self.calm => false,
-            Fault::Unhealthy => true,
-            Fault::SickLater => age > Duration::from_secs(4),
-            _ => self.random.percent(1),
-        };
-        if sick { Err("HTTP 500".into()) } else { Ok(()) }
     }
 
     fn commit(&mut self) {
@@ -325,61 +300,15 @@ impl Simulation {
         self.soon(Duration::from_secs(120), Due::DiskIsFree);
     }
 
-    /// SIGKILL: everything but the disk and the apps' processes is gone.
-    pub(super) fn crash(&mut self, how: &str) {
-        self.trace.note(self.now, || format!("-- {how}"));
-        self.world = None;
-        self.schedule.clear();
-        self.works.clear();
-        self.journal.lose_what_is_not_written();
-        self.journal.full = false;
-        self.promises.forget_requests();
-        self.starts_at = self.now.mono + self.random.skewed(Duration::from_secs(60));
-    }
-
-    pub(super) fn power_cut(&mut self) {
-        self.lose_unsynced_renames();
-        self.processes.clear();
-        self.crash("the plug is pulled");
-    }
-
-    /// It ended in order: what was told to the diary is written before.
-    fn exit(&mut self) {
-        if self.stops_asked < 2 && !self.processes.is_empty() {
-            let left = format!("{:?}", self.processes);
-            self.promises_broken(|| format!("nothing of the apps is left when the daemon ends in order: {left}"));
+    /// What only the daemon would have done or heard of is gone with it.
+    pub(super) fn forget_what_was_due(&mut self) {
+        let (stays, gone) = std::mem::take(&mut self.schedule).into_iter().partition(|(_, due)| due.needs_no_daemon());
+        self.schedule = stays;
+        let gone: BTreeMap<(Duration, u64), Due> = gone;
+        for due in gone.into_values() {
+            if let Due::Hear(Event::Told { instance, notices }) = due {
+                self.leave_unread(instance, notices);
+            }
         }
-        if self.random.percent(50) {
-            self.commit();
-        }
-        self.processes.clear();
-        self.crash("the daemon has ended");
-    }
-
-    /// What the disk shows of every app.
-    pub(super) fn found(&self) -> BTreeMap<AppName, Found> {
-        let found = self.disks.iter().map(|(app, disk)| {
-            let highest = disk.releases.keys().map(|release| release.number()).max().unwrap_or_default();
-            let (current, definitions) = (disk.current.clone(), self.live_definition(app));
-            (app.clone(), Found { current, definitions, highest, survivors: vec![] })
-        });
-        found.collect()
-    }
-
-    /// A new daemon ends what a killed one left running before it starts its own.
-    fn start(&mut self) {
-        self.trace.note(self.now, || "-- the daemon starts".into());
-        self.processes.clear();
-        self.stops_asked = 0;
-        self.disks.values_mut().for_each(|disk| disk.sweep());
-        self.promises.new_life(&self.disks);
-        let found = self.found();
-        let snapshot = self.journal.diary.snapshot();
-        let (world, actions) = World::boot(self.now, &self.config, snapshot, found, vec![]);
-        self.world = Some(world);
-        self.carry_out(actions);
-        let Some(world) = &mut self.world else { return };
-        let actions = world.start_listener(self.now);
-        self.carry_out(actions);
     }
 }

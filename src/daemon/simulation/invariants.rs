@@ -1,10 +1,9 @@
-//! What must never be untrue, whatever happens: the promises of the design, each as a sentence.
+//! What must never be untrue of deployments, whatever happens: the promises of the design, each as a sentence.
 
 use super::Simulation;
 use super::scenario::place;
-use super::work::Disk;
-use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName};
-use crate::config::{Handover, Service, StepPhase};
+use crate::base::{AppName, CommitId, DeployId, ReleaseName};
+use crate::config::StepPhase;
 use crate::control::{Answer, DeployStatus, Phase, Request, Trigger, Verdict};
 use crate::daemon::action::Job;
 use crate::daemon::event::RequestId;
@@ -50,6 +49,11 @@ pub(super) struct Promises {
     pub(super) meddled: BTreeSet<AppName>,
     /// What was live when a deployment's first work began.
     at_begin: BTreeMap<DeployId, Option<ReleaseName>>,
+    /// When each app's services were last restarted because it was unhealthy.
+    pub(super) repaired: BTreeMap<AppName, Duration>,
+    /// How often somebody asked for a new program since it last took over.
+    pub(super) reexecs_asked: u32,
+    pub(super) successor_is_fit: bool,
 }
 
 impl Promises {
@@ -115,6 +119,7 @@ impl Promises {
                 self.last_verb.insert(app.clone(), from);
             }
         }
+        self.reexecs_asked += u32::from(matches!(request, Request::Reexec));
         self.requests.insert(from, request.clone());
     }
 
@@ -132,9 +137,14 @@ impl Promises {
         self.meddled.extend(names.iter().cloned());
     }
 
-    pub(super) fn new_life(&mut self, disks: &BTreeMap<AppName, Disk>) {
-        self.meddled = disks.keys().cloned().collect();
+    pub(super) fn new_life(&mut self) {
         self.at_begin.clear();
+        (self.reexecs_asked, self.successor_is_fit) = (0, false);
+    }
+
+    /// Whose answer was on its way through the daemon itself, and not through a look at the source of a commit.
+    pub(super) fn who_would_be_cut_off(&self) -> Vec<Request> {
+        self.requests.values().filter(|request| !matches!(request, Request::Deploy(_))).cloned().collect()
     }
 }
 
@@ -258,58 +268,6 @@ impl Simulation {
             }
             _ => {}
         }
-    }
-
-    fn check_nothing_runs(&mut self, name: &AppName, deed: &str) {
-        let left: Vec<_> = self.processes.values().filter(|process| process.app.as_ref() == Some(name)).collect();
-        let told = format!("{left:?}");
-        let none = left.is_empty();
-        self.promise(none, || format!("{name}: to {deed} the services are stopped, but {told}"));
-    }
-
-    /// Never two releases of a restart-handover service at once, never more instances than meant.
-    pub(super) fn check_spawn(&mut self, name: &AppName, service: &Service, release: &ReleaseName) {
-        let mine = |process: &&super::Process| {
-            process.app.as_ref() == Some(name) && process.service.as_ref() == Some(&service.name)
-        };
-        let drains = |process: &&super::Process| process.asked_to_end && service.handover != Handover::Restart;
-        let beside = self.processes.values().filter(mine).filter(|process| !drains(process));
-        let beside: Vec<_> = beside.filter_map(|it| it.release.clone()).collect();
-        let others = beside.iter().filter(|other| *other != release).count();
-        let most = match service.handover {
-            Handover::Restart => service.instances,
-            // The variants of the scenario have at most three instances: the old round's, and the new one's.
-            Handover::Socket | Handover::Port => service.instances + if self.was_repaired(name) { 6 } else { 3 },
-        } as usize;
-        let service_name = &service.name;
-        if service.handover == Handover::Restart {
-            self.promise(others == 0, || format!("{name} {service_name} of {release} starts beside {beside:?}"));
-        }
-        self.promise(beside.len() < most, || {
-            format!("{name} {service_name}: {} instances, {most} meant", beside.len() + 1)
-        });
-        let stopped = self.promises.stopped.get(name) == Some(&true);
-        self.promise(!stopped, || format!("{name} {service_name} starts although a person stopped the app"));
-    }
-
-    /// Its services were restarted because it was unhealthy, and the handover may still go on.
-    fn was_repaired(&self, name: &AppName) -> bool {
-        let app = self.world.as_ref().and_then(|world| world.apps.get(name));
-        app.and_then(|app| app.repaired_at).is_some_and(|at| self.now.mono < at + Duration::from_secs(300))
-    }
-
-    /// Nobody ends what runs because of a deploy that has not come to its switch.
-    pub(super) fn check_terminate(&mut self, instance: InstanceId) {
-        let Some(name) = self.processes.get(&instance).and_then(|process| process.app.clone()) else { return };
-        let Some(app) = self.world.as_ref().and_then(|world| world.apps.get(&name)) else { return };
-        let stopping = self.world.as_ref().is_some_and(|world| world.stopping);
-        let far = app.active.as_ref().is_some_and(|active| {
-            active.phase() >= Phase::Switch || active.phase() == Phase::Migrate && active.plan().migrate_stopped
-        });
-        let excused = stopping || far || self.was_repaired(&name) || self.promises.meddled.contains(&name);
-        self.promise(excused, || {
-            format!("{name}: {instance} is ended, and neither a person nor a switch nor its health asked for it")
-        });
     }
 
     /// What a person stopped cannot be healthy, and no commit is blamed for that.

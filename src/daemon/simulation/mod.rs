@@ -7,38 +7,51 @@
 //!
 //! ```text
 //! random     chance that can be repeated
-//! scenario   apps, commits with hidden faults, what comes from outside
-//! host       time, processes, probes, the daemon's start and end
-//! work       what workers do to the disk
-//! journal    the diary, written late
-//! invariants what must never be untrue
-//! rest       what must be true when nothing is left to do
-//! trace      a run in words
+//! shapes      apps of different shapes
+//! scenario    commits with hidden faults, what comes from outside
+//! host        time, and the turns of the loop
+//! life        the daemon's end, and what its successor finds
+//! processes   the apps' processes: born, ready, hung, dead - with a daemon or without
+//! voices      what they say of themselves
+//! proxy       where clients are sent
+//! work        what workers do to the disk
+//! journal     the diary, written late
+//! invariants  what must never be untrue of deployments
+//! supervision what must never be untrue of processes
+//! rest        what must be true when nothing is left to do
+//! trace       a run in words
 //! ```
 //! `PINTLE_SEED` runs one seed, `PINTLE_SEEDS` so many, `PINTLE_STEPS` each so far.
 
 mod host;
 mod invariants;
 mod journal;
+mod life;
+mod processes;
+mod proxy;
 mod random;
 mod rest;
 mod scenario;
+mod shapes;
+mod supervision;
 mod trace;
+mod voices;
 mod work;
 
-use host::{Due, Process};
+use host::Due;
 use journal::Journal;
+use processes::Process;
 use random::Random;
 use scenario::Branch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use trace::Trace;
 use work::{Busy, Disk};
 
 use super::world::World;
-use crate::base::{AppName, DeployId, InstanceId, Moment, WallTime};
-use crate::config::Config;
+use crate::base::{AppName, DeployId, Moment, ServiceName, WallTime};
+use crate::config::{Address, Config};
 use crate::control::Delivery;
 
 /// One run.
@@ -55,7 +68,20 @@ struct Simulation {
     scheduled: u64,
     journal: Journal,
     disks: BTreeMap<AppName, Disk>,
-    processes: BTreeMap<InstanceId, Process>,
+    /// What runs, by pid; no pid is used again.
+    processes: BTreeMap<u32, Process>,
+    pids_made: u32,
+    /// What ended and the daemon has not heard of yet, and whether it ended well.
+    unheard: BTreeMap<u32, (Process, bool)>,
+    /// The daemon is becoming a new program.
+    is_replaced: bool,
+    /// The ports of services' places, by round and index.
+    ports: BTreeMap<(AppName, ServiceName, u64, u32), u16>,
+    ports_made: u16,
+    /// The sockets that the daemon holds for services.
+    sockets: BTreeSet<Address>,
+    /// Where the proxy sends clients.
+    proxy: BTreeMap<(AppName, ServiceName), Vec<u16>>,
     works: BTreeMap<DeployId, Busy>,
     backups_made: u64,
     deliveries_made: u64,
@@ -78,7 +104,7 @@ const PATIENCE: Duration = Duration::from_secs(3 * 3600);
 impl Simulation {
     fn new(seed: u64, trace: Trace) -> Simulation {
         let mut random = Random::new(seed);
-        let config = scenario::config(&mut random);
+        let config = shapes::config(&mut random);
         let mut branches: BTreeMap<AppName, Branch> = BTreeMap::new();
         for name in config.apps.keys() {
             branches.entry(name.clone()).or_default().grow(&mut random);
@@ -95,6 +121,13 @@ impl Simulation {
             scheduled: 0,
             journal: Journal::default(),
             processes: BTreeMap::new(),
+            pids_made: 1000,
+            unheard: BTreeMap::new(),
+            is_replaced: false,
+            ports: BTreeMap::new(),
+            ports_made: 0,
+            sockets: BTreeSet::new(),
+            proxy: BTreeMap::new(),
             works: BTreeMap::new(),
             backups_made: 0,
             deliveries_made: 0,
@@ -135,7 +168,7 @@ impl Simulation {
         self.journal.full = false;
         let until = self.now.mono + PATIENCE;
         while self.broken.is_none() && !self.is_at_rest() {
-            if self.now.mono > until {
+            if self.now.mono > until || self.has_nothing_to_do() {
                 let why = self.what_is_left();
                 self.promises_broken(|| format!("everything settles once the host behaves well: {why}"));
             }

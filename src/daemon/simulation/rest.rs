@@ -5,6 +5,7 @@ use crate::base::{AppName, DeployId, ReleaseName, ServiceName};
 use crate::config::Restart;
 use crate::control::DeployStatus;
 use crate::daemon::event::Event;
+use crate::daemon::world::World;
 use crate::store;
 use crate::supervise::State;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,10 @@ impl Simulation {
     /// Nothing is left to happen but probes that are looked at now and then.
     pub(super) fn is_at_rest(&self) -> bool {
         let Some(world) = &self.world else { return false };
-        let idle = |due: &Due| matches!(due, Due::Look { .. } | Due::Hear(Event::Probed { .. }));
+        let idle = |due: &Due| {
+            let told = matches!(due, Due::Hear(Event::Probed { .. } | Event::Told { .. }));
+            told || matches!(due, Due::Look { .. } | Due::Speak { .. })
+        };
         !world.stopping
             && self.journal.is_idle()
             && self.works.is_empty()
@@ -25,10 +29,13 @@ impl Simulation {
     fn unsettled(&self) -> Vec<AppName> {
         let Some(world) = &self.world else { return vec![] };
         let busy = world.apps.values().filter(|app| {
-            let healthy = app.services.deadline().is_none();
+            let quiet = |state: &State| matches!(state, State::Up { .. } | State::Held { .. } | State::Down);
+            let rests = app.services.slots().iter().any(|slot| matches!(slot.machine.state(), State::Held { .. }));
+            let healthy = app.services.slots().iter().all(|slot| quiet(slot.machine.state()))
+                && (rests || app.services.is_settled());
             let held = app.config.services.keys().any(|service| app.services.holds(service));
-            let busy = app.active.is_some() || !app.queue.is_empty() || !app.waiters.is_empty();
-            busy || !healthy || app.unwell.is_some() && !held
+            let awaited = !app.waiters.is_empty() || app.active.is_some() || !app.queue.is_empty();
+            awaited || !healthy || app.unwell.is_some() && !held
         });
         busy.map(|app| app.config.name.clone()).collect()
     }
@@ -37,7 +44,10 @@ impl Simulation {
         let due: Vec<_> = self.schedule.values().take(5).collect();
         let apps: Vec<_> = self.unsettled();
         let active = self.world.iter().flat_map(|world| world.apps.values()).map(|app| &app.active).collect::<Vec<_>>();
-        format!("{apps:?} {due:?} works: {:?} {active:?}", self.works.keys())
+        let busy = self.world.iter().flat_map(|world| world.apps.values());
+        let busy = busy.filter(|app| apps.contains(&app.config.name)).flat_map(|app| app.services.slots());
+        let slots: Vec<String> = busy.map(trace::slot).collect();
+        format!("{apps:?} {due:?} works: {:?} {active:?}\n{}", self.works.keys(), slots.join("\n"))
     }
 
     /// What runs is exactly the live release, the diary is closed, and a new daemon would think as this one does.
@@ -87,7 +97,7 @@ impl Simulation {
         let mut running: BTreeMap<(ServiceName, ReleaseName), u32> = BTreeMap::new();
         for process in self.processes.values().filter(|process| process.app.as_ref() == Some(name)) {
             if let (Some(service), Some(release)) = (process.service.clone(), process.release.clone()) {
-                *running.entry((service, release)).or_default() += 1;
+                *running.entry((service.name.clone(), release)).or_default() += 1;
             }
         }
         let mut history = self.promises.rows.values().filter(|row| row.app == *name && row.kind != store::Kind::Backup);
@@ -166,8 +176,8 @@ impl Simulation {
         self.promise(spent <= most, || format!("{spent} turns in {hour} in which nothing happened"));
     }
 
-    fn has_nothing_to_do(&self) -> bool {
-        let next = self.world.as_ref().and_then(|world| world.deadline());
-        next.is_none() && self.schedule.is_empty()
+    pub(super) fn has_nothing_to_do(&self) -> bool {
+        let waits = |world: &World| world.deadline().is_none();
+        self.world.as_ref().is_some_and(waits) && self.schedule.is_empty()
     }
 }

@@ -1,17 +1,12 @@
-//! What there is to simulate: apps of different shapes, commits with their hidden faults, and what people, forges and
-//! the machine do to a daemon.
+//! What there is to simulate: commits with their hidden faults, and what people, forges and the machine do to a daemon.
 
 use super::Simulation;
 use super::random::Random;
-use crate::base::{AppName, Bytes, CommitId, DeployId, ServiceName};
-use crate::config::{
-    Address, App, Backup, Command, Config, Deploy, Forge, Handover, Host, Listen, Probe, ProbeTarget, Rate, Ready,
-    Rehearsal, RehearsalData, Restart, Service, Source, Step, StepPhase, Trigger, TriggerEvent,
-};
+use super::shapes::other_config;
+use crate::base::{AppName, CommitId, DeployId, ServiceName};
 use crate::control::{self, Delivery, DeployAsked, Request, Want};
 use crate::daemon::event::Event;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// What is wrong with a commit; shows itself only when it is deployed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +27,10 @@ pub(super) enum Fault {
     SickLater,
     /// A piece of its work never ends by itself.
     Hang,
+    /// Its processes run and never become ready.
+    NeverReady,
+    /// Its processes stop speaking and answering.
+    HangsLater,
 }
 
 /// An app's branch: commit `n + 1` is a child of commit `n`.
@@ -43,7 +42,9 @@ pub(super) struct Branch {
 impl Branch {
     pub(super) fn grow(&mut self, random: &mut Random) -> CommitId {
         use Fault::*;
-        let faults = [Build, Test, Rehearsal, Migrate, Smoke, Exec, Crash, Unhealthy, SickLater, Hang];
+        let in_its_work = [Build, Test, Rehearsal, Migrate, Smoke, Hang];
+        let in_its_processes = [Exec, Crash, Unhealthy, SickLater, NeverReady, HangsLater];
+        let faults = [in_its_work, in_its_processes].concat();
         let fault = if random.percent(60) { None } else { *random.pick(&faults) };
         self.faults.push(fault);
         commit(self.faults.len())
@@ -68,171 +69,15 @@ pub(super) fn place(commit: &CommitId) -> usize {
     usize::from_str_radix(commit.short(), 16).expect("made by `commit`")
 }
 
-/// The same apps, or all but one of them, as they are meant from now on.
-pub(super) fn other_config(random: &mut Random, names: &[AppName], host: &Host) -> Config {
-    let shapes = [shop(random), clinic(random), tiny(random)];
-    let without = random.percent(40).then(|| random.pick(names).clone()).filter(|_| names.len() > 1);
-    let apps = shapes.into_iter().filter(|app| names.contains(&app.name) && Some(&app.name) != without.as_ref());
-    Config { dir: "/etc/pintle".into(), host: host.clone(), apps: apps.map(|app| (app.name.clone(), app)).collect() }
-}
-
-/// One to three apps of different shapes.
-pub(super) fn config(random: &mut Random) -> Config {
-    let shapes = [shop(random), clinic(random), tiny(random)];
-    let several = 1 + random.below(3) as usize;
-    let first = random.below(3) as usize;
-    let chosen = shapes.into_iter().cycle().skip(first).take(several);
-    Config {
-        dir: "/etc/pintle".into(),
-        host: Host {
-            state_dir: "/var/lib/pintle".into(),
-            runtime_dir: "/run/pintle".into(),
-            listen: random.percent(50).then(listen),
-            control_group: None,
-        },
-        apps: chosen.map(|app| (app.name.clone(), app)).collect(),
-    }
-}
-
-/// A web service handed over by socket and a worker behind it; every phase has something to do.
-fn shop(random: &mut Random) -> App {
-    let mut app = app("shop", random);
-    app.steps =
-        [StepPhase::Build, StepPhase::Test, StepPhase::Migrate, StepPhase::Smoke, StepPhase::After].map(step).into();
-    let web = service("web", Handover::Socket, 1 + random.below(3) as u32, &[]);
-    let worker = service("worker", Handover::Restart, 1 + random.below(2) as u32, &["web"]);
-    app.services = [web, worker].map(|service| (service.name.clone(), service)).into();
-    app
-}
-
-/// A chain of services, one of which ends by itself, and migrations that need the old release stopped.
-fn clinic(random: &mut Random) -> App {
-    let mut app = app("clinic", random);
-    app.steps = [StepPhase::Build, StepPhase::Migrate].map(step).into();
-    app.deploy.migrate_stopped = true;
-    let once = Service { restart: Restart::Never, ..service("cache", Handover::Restart, 1, &["db"]) };
-    let worker = Service { restart: Restart::OnFailure, ..service("worker", Handover::Restart, 1, &["web", "cache"]) };
-    let web = service("web", Handover::Socket, 1 + random.below(2) as u32, &["db"]);
-    let db = service("db", Handover::Restart, 1, &[]);
-    app.services = [once, worker, web, db].map(|service| (service.name.clone(), service)).into();
-    app
-}
-
-/// One process, no steps, no probes, no probation.
-fn tiny(random: &mut Random) -> App {
-    let mut app = app("tiny", random);
-    app.probes.clear();
-    app.deploy.probation = Duration::ZERO;
-    app.backup.before_deploy = false;
-    let only = Service { rehearse: false, ..service("main", Handover::Restart, 1, &[]) };
-    app.services = [(only.name.clone(), only)].into();
-    app
-}
-
-fn app(name: &str, random: &mut Random) -> App {
-    App {
-        name: AppName::new(name).expect("a label"),
-        source: Source {
-            git: "/srv/git/it.git".into(),
-            branch: "main".into(),
-            keep_releases: 2 + random.below(3) as u32,
-            shared: vec!["data".into()],
-            subdirectory: "".into(),
-            submodules: false,
-            lfs: false,
-            access: Default::default(),
-        },
-        user: None,
-        trigger: Trigger {
-            forge: Forge::Github,
-            secrets: vec![],
-            on: vec![TriggerEvent::Push],
-            workflow: None,
-            workflow_events: vec![],
-            repository: None,
-        },
-        deploy: Deploy {
-            timeout: Duration::from_secs(*random.pick(&[60, 300])),
-            probation: Duration::from_secs(*random.pick(&[5, 30])),
-            startup: Duration::from_secs(*random.pick(&[10, 60])),
-            nice: 10,
-            migrate_stopped: false,
-        },
-        rehearsal: Rehearsal { shared: RehearsalData::Copy, env: BTreeMap::new(), off: None },
-        steps: vec![],
-        services: BTreeMap::new(),
-        probes: vec![Probe {
-            name: "health".into(),
-            target: ProbeTarget::Tcp("127.0.0.1:5000".into()),
-            every: Duration::from_secs(30),
-            timeout: Duration::from_secs(5),
-            failures: 3,
-        }],
-        backup: Backup { paths: vec![], sqlite: vec![], keep: 5, keep_for: None, before_deploy: true },
-        definition: toml::Table::new(),
-    }
-}
-
-fn step(phase: StepPhase) -> Step {
-    Step {
-        name: format!("{phase:?}").to_lowercase(),
-        phase,
-        run: Command::Shell("true".into()),
-        timeout: Duration::from_secs(60),
-        warn_only: false,
-        env: BTreeMap::new(),
-    }
-}
-
-fn service(name: &str, handover: Handover, instances: u32, after: &[&str]) -> Service {
-    let label = |name: &str| ServiceName::new(name).expect("a label");
-    Service {
-        name: label(name),
-        run: Command::Argv(vec![name.into()]),
-        listen: vec![],
-        handover,
-        nginx: None,
-        rehearse: handover == Handover::Socket,
-        instances,
-        after: after.iter().map(|name| label(name)).collect(),
-        restart: Restart::Always,
-        stop_signal: 15,
-        stop_timeout: Duration::from_secs(10),
-        watchdog: None,
-        ready: Ready::Exec,
-        user: None,
-        no_new_privs: true,
-        private_tmp: false,
-        env: BTreeMap::new(),
-        env_file: vec![],
-        memory_max: None,
-        log_max: Bytes(1 << 20),
-        log_keep: 1,
-    }
-}
-
-fn listen() -> Listen {
-    Listen {
-        address: Address::Unix("/run/pintle/hooks.sock".into()),
-        user: None,
-        max_body: Bytes(1 << 20),
-        memory_budget: Bytes(1 << 20),
-        connections: 16,
-        header_timeout: Duration::from_secs(5),
-        body_timeout: Duration::from_secs(5),
-        rate_limit: Rate { count: 30, per: Duration::from_secs(60) },
-        trust_forwarded: vec![],
-        token: None,
-    }
-}
-
 impl Simulation {
     /// Something comes from outside, at this moment.
     pub(super) fn stimulate(&mut self) {
         let names: Vec<AppName> = self.config.apps.keys().cloned().collect();
         let app = self.random.pick(&names).clone();
         match self.random.below(100) {
-            0..30 => self.deliver_something(app),
+            0..25 => self.deliver_something(app),
+            25..28 => self.ask_for_a_new_program(),
+            28..30 => self.hang_a_process(),
             30..40 => self.repeat_a_delivery(),
             40..52 => self.ask_for_a_deploy(app),
             52..56 => {
@@ -287,6 +132,17 @@ impl Simulation {
         self.promises.meddle_with(&names);
         let found = if self.world.is_some() { self.found() } else { BTreeMap::new() };
         self.turn(Event::Reconfigured { config: Box::new(self.config.clone()), found });
+    }
+
+    /// By signal, or by the command line.
+    fn ask_for_a_new_program(&mut self) {
+        match self.random.percent(50) {
+            true => {
+                self.promises.reexecs_asked += 1;
+                self.turn(Event::Reexec);
+            }
+            false => self.ask(Request::Reexec),
+        }
     }
 
     fn deliver_something(&mut self, app: AppName) {

@@ -4,6 +4,7 @@ use crate::base::{Moment, Span};
 use crate::daemon::action::Action;
 use crate::daemon::event::Event;
 use crate::store::Entry;
+use crate::supervise::Slot;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -57,8 +58,14 @@ pub(super) fn action(action: &Action) -> String {
             format!("Record {:?} {}", token.map(|token| token.0), facts.join(" + "))
         }
         Action::Work(job) => format!("Work {} {} {:?}", job.app.name, job.number, job.work),
-        Action::Spawn { app, instance, service, release, .. } => {
-            format!("Spawn {instance} {} {} of {release}", app.name, service.name)
+        Action::Spawn { app, instance, service, release, round, index, .. } => {
+            format!("Spawn {instance} {} {} of {release} round {round} place {index}", app.name, service.name)
+        }
+        Action::Look { instance, service, release, port, .. } => {
+            format!("Look {instance} {} of {release} {port:?}", service.name)
+        }
+        Action::Route { app, service, release, ports, old } => {
+            format!("Route {} {} of {release} {old:?} -> {ports:?}", app.name, service.name)
         }
         Action::Probe { app, watch, release, .. } => format!("Probe {app} watch {watch} {release}"),
         Action::Resolve { from, .. } => format!("Resolve {}", from.0),
@@ -80,6 +87,12 @@ fn entry(entry: &Entry) -> String {
         Entry::Step { number, .. } => format!("Step {number}"),
         other => format!("{other:?}"),
     }
+}
+
+pub(super) fn slot(slot: &Slot) -> String {
+    let Slot { service, release, index, process, round, machine, .. } = slot;
+    let (name, state, wanted) = (&service.name, machine.state(), machine.wanted());
+    format!("{name} of {release}, place {index} of round {round}: {process:?} {state:?}, wanted {wanted:?}")
 }
 
 /// Forty digits of a commit say no more than seven.

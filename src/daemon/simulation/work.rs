@@ -242,15 +242,17 @@ impl Simulation {
         Some(Thawed { release: release.clone(), commit: Some(kept.commit.clone()), definition })
     }
 
-    /// The definition of what is live: the only one that a daemon reads before it begins.
-    pub(super) fn live_definition(&self, app: &AppName) -> Vec<Thawed> {
+    /// The definitions that a daemon reads before it begins: of what is live, and of what runs.
+    pub(super) fn definitions(&self, app: &AppName) -> Vec<Thawed> {
+        let running = self.processes.values().filter(|process| process.app.as_ref() == Some(app));
+        let running: BTreeSet<&ReleaseName> = running.filter_map(|process| process.release.as_ref()).collect();
         let disk = &self.disks[app];
-        let follows = |release: &ReleaseName, thawed: Thawed| {
-            let applied = disk.releases.get(release).and_then(|release| release.applied.clone());
+        let follows = |thawed: Thawed| {
+            let applied = disk.releases.get(&thawed.release).and_then(|release| release.applied.clone());
             Thawed { definition: applied.unwrap_or(thawed.definition), ..thawed }
         };
-        let thawed = disk.current.iter().filter_map(|release| Some(follows(release, self.thaw(app, release)?)));
-        thawed.collect()
+        let needed: BTreeSet<&ReleaseName> = disk.current.iter().chain(running).collect();
+        needed.into_iter().filter_map(|release| self.thaw(app, release)).map(follows).collect()
     }
 
     /// The live release is meant otherwise from now on, or as it was deployed.

@@ -98,6 +98,7 @@ impl World {
                     let app = app.definition_of(&release);
                     actions.push(Action::Look { app, instance, service, release, port });
                 }
+                Order::SpeaksEvery { instance, every } => actions.push(Action::SpeaksEvery { instance, every }),
                 Order::Vacated { service, round, index } => {
                     let app = name.clone();
                     actions.push(Action::Vacated { app, service, round, index });

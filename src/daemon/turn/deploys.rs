@@ -257,6 +257,11 @@ impl World {
         app.definitions.retain(|known, _| {
             keep.contains(&Some(known)) || app.services.slots().iter().any(|slot| slot.release == *known)
         });
+        let touched_nothing = end.failed.is_some_and(|phase| phase < Phase::Switch);
+        if let (true, Kind::Deploy, Some(unfinished)) = (touched_nothing, &deployment.plan().kind, &release) {
+            // It was discarded, or could not be: nobody is to go back to it.
+            app.known.remove(unfinished);
+        }
         let startup = app.config.deploy.startup;
         let is_unwatched = app.watch.is_none() && app.services.target().is_some();
         let span = took(now, app.active_since);
@@ -265,6 +270,10 @@ impl World {
         let text = format!("{name}: deployment {} ended as {} after {span}{why}", number.0, end.status);
         actions.push(Action::Note { level, text });
         actions.push(Action::Ended { app: name.clone(), number, end, release });
+        if self.apps.get(name).is_some_and(|app| app.services.is_undecided()) {
+            // It went back for an earlier daemon, and did not come to the point where services are told what to run.
+            self.run_what_is_live(now, name, actions);
+        }
         if is_unwatched {
             // It was stopped for a migration that failed, and runs again.
             self.watch_eagerly(now, name, startup);
@@ -350,6 +359,11 @@ impl World {
 
 /// How a deployment that waited ends without beginning, because of what the one before it came to.
 fn needless(app: &AppWorld, waiting: &Deployment) -> Option<(DeployStatus, String)> {
+    if let Kind::Rollback { to, .. } = &waiting.plan().kind {
+        let is_live = app.live.as_ref().is_some_and(|live| live.release == *to);
+        let is_gone = !is_live && app.commit_of(to).is_none();
+        return is_gone.then(|| (DeployStatus::Refused, format!("{to} did not come to be: its deployment failed")));
+    }
     let commit = waiting.commit.as_ref().filter(|_| waiting.plan().kind == Kind::Deploy && !waiting.forced)?;
     if let Some(why) = app.quarantine.get(commit) {
         return Some((DeployStatus::Refused, format!("its commit was quarantined while it waited: {why}")));

@@ -5,7 +5,7 @@
 use super::super::action::Action;
 use super::super::event::RequestId;
 use super::super::world::{Reexec, World};
-use crate::base::Moment;
+use crate::base::{AppName, Moment};
 use crate::control::Answer;
 use std::time::Duration;
 
@@ -35,9 +35,13 @@ impl World {
         }
     }
 
-    /// The new program looked at itself, the configuration and the diary.
+    /// The new program looked at itself, the configuration and the diary - or could not be executed in the end.
     pub(super) fn successor_checked(&mut self, now: Moment, result: Result<String, String>, actions: &mut Vec<Action>) {
-        let Reexec::Checking(waiting) = std::mem::take(&mut self.reexec) else { return };
+        let waiting = match std::mem::take(&mut self.reexec) {
+            Reexec::Checking(waiting) => waiting,
+            Reexec::UnderWay if result.is_err() => vec![],
+            other => return self.reexec = other,
+        };
         let answer = match result {
             Ok(version) => {
                 self.reexec = Reexec::Due { version: version.clone(), not_before: now.mono + TIME_TO_HEAR };
@@ -50,6 +54,10 @@ impl World {
             }
         };
         actions.extend(waiting.into_iter().map(|to| Action::Answer { to, answer: answer.clone() }));
+        // What waited for the new program need wait no longer.
+        for name in self.apps.keys().cloned().collect::<Vec<AppName>>() {
+            self.start_next(now, &name, actions);
+        }
     }
 
     fn takes_over(&self, version: &str) -> Answer {

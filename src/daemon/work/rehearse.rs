@@ -27,6 +27,8 @@ struct Candidate<'a> {
     child: Option<Child>,
     /// Public address -> the private one that stands for it here.
     instead: Vec<(Address, Address)>,
+    /// How long it may take to end.
+    patience: Duration,
     ended: Option<String>,
 }
 
@@ -139,7 +141,11 @@ impl Task<'_> {
         }
         self.copy_output(service, reader)?;
         self.say(&format!("rehearsing {} (pid {})", service.name, child.pid));
-        Ok(Candidate { service, child: Some(child), instead, ended: None })
+        let patience = match self.job.app.rehearsal.shared {
+            RehearsalData::Live => service.stop_timeout,
+            RehearsalData::Copy | RehearsalData::Empty => service.stop_timeout.min(PARTING),
+        };
+        Ok(Candidate { service, child: Some(child), instead, patience, ended: None })
     }
 
     /// The candidate's output becomes part of the deployment's log; ends with the candidate.
@@ -220,6 +226,9 @@ impl Task<'_> {
 
 /// A candidate that passed must also live a moment longer: what dies right after its first answer is not well.
 const SETTLE: Duration = Duration::from_millis(20);
+/// A candidate on scratch data has nobody to serve and nothing to save. One that is told to end while it still starts -
+/// it is, as soon as it answers - may not have heard it: a gunicorn whose next worker was just being forked.
+const PARTING: Duration = Duration::from_secs(2);
 
 impl Candidate<'_> {
     /// Why it is not well any more: it ended.
@@ -239,7 +248,7 @@ impl Candidate<'_> {
     fn end(&mut self) {
         let Some(child) = self.child.take() else { return };
         let _ = group::signal(child.pid, self.service.stop_signal);
-        let until = Instant::now() + self.service.stop_timeout;
+        let until = Instant::now() + self.patience;
         let _ = poll::until(&mut [poll::readable(child.pidfd.as_fd())], Some(until));
         let _ = group::signal(child.pid, libc::SIGKILL);
         let _ = reap::wait(child.pid);

@@ -20,8 +20,6 @@ use std::time::{Duration, Instant};
 
 /// Open files a keeper may have, where the hard limit allows.
 const OPEN_FILES: u64 = 1 << 16;
-/// Keepers that are tried before it is given up until there is something new to be kept.
-const TRIES: u32 = 3;
 /// A keeper that was told to end has ended after this.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -124,30 +122,29 @@ impl Client {
         }
     }
 
-    /// Finds or starts a keeper and gives it everything.
+    /// Finds or starts a keeper and gives it everything. One that is found may be about to end: its last descriptors are
+    /// closed one after the other, and the socket at its path not first.
     fn give_all(&mut self) -> io::Result<()> {
-        let mut tries = 0;
-        loop {
-            if !self.find() {
-                self.start().map_err(|error| io::Error::new(error.kind(), format!("start a keeper: {error}")))?;
-            }
-            tries += 1;
-            match self.give() {
-                // One that is being killed may still let us in.
-                Err(Failed::Gone(_)) if tries < TRIES => {}
+        if self.find() {
+            match self.hand_over() {
+                Err(Failed::Gone(_)) => {}
                 given => return Ok(given?),
             }
         }
+        self.start().map_err(|error| io::Error::new(error.kind(), format!("start a keeper: {error}")))?;
+        Ok(self.hand_over()?)
     }
 
-    fn give(&mut self) -> Result<(), Failed> {
-        let Some(connection) = &self.connection else { return Err(never_met()) };
-        let given =
-            self.kept.iter().try_for_each(|(name, fd)| ask(connection.as_fd(), &format!("P{name}"), Some(fd.as_fd())));
-        if given.is_err() {
-            self.connection = None;
+    fn hand_over(&mut self) -> Result<(), Failed> {
+        for (name, fd) in &self.kept {
+            let connection = self.connection.as_ref().ok_or_else(never_met)?;
+            let given = ask(connection.as_fd(), &format!("P{name}"), Some(fd.as_fd()));
+            if given.is_err() {
+                self.connection = None;
+                return given;
+            }
         }
-        given
+        Ok(())
     }
 
     /// Connects to the keeper that is there; `false` when none is, or one of somebody else.

@@ -3,10 +3,13 @@ use crate::os::fdstore::FdStore;
 use crate::os::reap;
 use crate::os::signals::{Signal, Signals};
 use crate::os::spawn::{Start, start};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::raise;
 use std::os::fd::AsFd;
 use std::process::Command;
 
+/// Open files the first image may have; below the hard limit of any host.
+const GIVEN: u64 = 200;
 const SECOND: &str = "os::reexec::tests::second_image";
 
 fn argv(test: &str) -> Vec<OsString> {
@@ -41,7 +44,7 @@ fn after_a_failure_everything_is_as_it_was() {
 }
 
 #[test]
-fn the_new_image_has_descriptors_children_signals_and_the_pid() {
+fn the_new_image_has_descriptors_children_signals_the_pid_and_gives_what_was_given() {
     let first = argv("os::reexec::tests::first_image");
     let mut command = Command::new(&first[0]);
     command.args(&first[1..]).env("NOTIFY_SOCKET", "/dev/null").env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
@@ -54,6 +57,9 @@ fn the_new_image_has_descriptors_children_signals_and_the_pid() {
 #[ignore = "the test above runs it in a process of its own"]
 fn first_image() {
     assert!(!is_continued());
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, GIVEN, hard).unwrap();
+    limits::raise_open_files().unwrap();
     let signals = Signals::listen().unwrap();
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let line = ["/bin/sh", "-c", "read word; test \"$word\" = go; exit 3"].map(String::from);
@@ -87,6 +93,9 @@ fn second_image() {
     }
     let numbers: Vec<u32> = child.split('-').skip(1).map(|number| number.parse().unwrap()).collect();
     assert_eq!(numbers[1], std::process::id());
+    assert!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0 > GIVEN);
+    limits::raise_open_files().unwrap();
+    assert_eq!(limits::given_open_files(), Some(GIVEN));
 
     // It would end us, did it not wait.
     raise(nix::sys::signal::SIGTERM).unwrap();

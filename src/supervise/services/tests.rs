@@ -1,7 +1,7 @@
 //! Order and handover of services, by a small world that answers every order at once.
 
 use super::*;
-use crate::config::{Command, Ready, Restart};
+use crate::config::{Command, Nginx, Ready, Restart};
 
 const NOW: Duration = Duration::from_secs(100);
 
@@ -79,7 +79,8 @@ impl Host {
                 self.services.routed(NOW, &service.name, &release, Ok(()), &mut self.mint)
             }
             Order::Abort { .. } | Order::Ended { .. } | Order::CrashLoop { .. } => vec![],
-            Order::BecameReady { .. } | Order::Unrouted { .. } | Order::Vacated { .. } => vec![],
+            Order::BecameReady { .. } | Order::SpeaksEvery { .. } => vec![],
+            Order::Unrouted { .. } | Order::Vacated { .. } => vec![],
         }
     }
 
@@ -216,4 +217,103 @@ fn an_exit_of_a_process_long_gone_is_nobodys_business() {
     host.settle();
     let exited = Input::Exited { clean: false, words: "exit 1".into() };
     assert_eq!(host.services.on(NOW, InstanceId(999), exited, &mut host.mint), []);
+}
+
+/// Spawned, and looked at: up at that port.
+fn up_at(services: &mut Services, mint: &mut u64, orders: &[Order], port: u16) -> Vec<Order> {
+    let spawned = orders.iter().find_map(|order| match order {
+        Order::Spawn { instance, .. } => Some(*instance),
+        _ => None,
+    });
+    let instance = spawned.expect("one is started");
+    services.has_port(instance, Some(port));
+    services.on(NOW, instance, Input::Spawned, mint);
+    services.on(NOW, instance, Input::Looked(Ok(())), mint)
+}
+
+fn routes(orders: &[Order]) -> Vec<&[u16]> {
+    let ports = orders.iter().filter_map(|order| match order {
+        Order::Route { ports, .. } => Some(&ports[..]),
+        _ => None,
+    });
+    ports.collect()
+}
+
+fn behind_nginx(name: &str) -> Arc<Service> {
+    let command = || Command::Argv(vec!["nginx".into()]);
+    let nginx = Nginx { file: "web.conf".into(), upstream: "web".into(), test: command(), reload: command() };
+    Arc::new(Service { nginx: Some(nginx), ..(*service(name, Handover::Port, 1, &[])).clone() })
+}
+
+fn survivor(number: u64, service: &Arc<Service>, port: u16, asked_to_end: bool) -> Survivor {
+    Survivor {
+        instance: InstanceId(number),
+        service: service.clone(),
+        release: ReleaseName::new(format!("{number:06}-abcdef0")).unwrap(),
+        index: 0,
+        round: number,
+        port: Some(port),
+        survival: Survival { since: NOW, ready: true, restarts: 0, speaks_every: None, asked_to_end },
+    }
+}
+
+#[test]
+fn a_round_that_no_clients_are_sent_to_does_not_stand_in_the_way_of_the_next() {
+    let (mut services, mut mint, web) = (Services::default(), 0, ServiceName::new("web").unwrap());
+    let all = [behind_nginx("web")];
+    services.run(target(1, &all));
+    let orders = services.reconcile(NOW, &mut mint);
+    assert_eq!(routes(&up_at(&mut services, &mut mint, &orders, 1)), [[1]]);
+    services.routed(NOW, &web, &target(1, &all).release, Ok(()), &mut mint);
+    services.restart(None);
+    let orders = services.reconcile(NOW, &mut mint);
+    assert_eq!(routes(&up_at(&mut services, &mut mint, &orders, 2)), [[2]]);
+    services.restart(None);
+    assert_eq!(services.reconcile(NOW, &mut mint), [], "two rounds are there, and clients may be sent to either");
+    let orders = services.routed(NOW, &web, &target(1, &all).release, Ok(()), &mut mint);
+    assert_eq!(orders, [Order::Terminate { instance: InstanceId(1), signal: 15 }]);
+    let exited = Input::Exited { clean: true, words: "exit 0".into() };
+    let orders = services.on(NOW, InstanceId(1), exited, &mut mint);
+    assert_eq!(routes(&up_at(&mut services, &mut mint, &orders, 3)), [[3]]);
+}
+
+#[test]
+fn where_nobody_knows_which_of_two_old_rounds_clients_are_sent_to_one_is_chosen() {
+    let (mut services, mut mint, web) = (Services::default(), 2, ServiceName::new("web").unwrap());
+    let old = behind_nginx("web");
+    services.adopt(NOW, Duration::ZERO, survivor(1, &old, 1, false));
+    services.adopt(NOW, Duration::ZERO, survivor(2, &old, 2, false));
+    services.run(target(3, &[old]));
+    let orders = services.reconcile(NOW, &mut mint);
+    assert_eq!(routes(&orders), [[2]]);
+    let orders = services.routed(NOW, &web, &target(2, &[]).release, Ok(()), &mut mint);
+    assert_eq!(orders, [Order::Terminate { instance: InstanceId(1), signal: 15 }]);
+}
+
+#[test]
+fn what_an_earlier_daemon_asked_to_end_is_nobodys_successor() {
+    let web = service("web", Handover::Socket, 1, &[]);
+    let (mut services, mut mint) = (Services::default(), 2);
+    services.adopt(NOW, Duration::ZERO, survivor(1, &web, 0, true));
+    services.adopt(NOW, Duration::ZERO, survivor(2, &web, 0, false));
+    assert_eq!(services.reconcile(NOW, &mut mint), [], "it is not said yet what should run");
+    services.run(target(1, &[web]));
+    assert_eq!(services.reconcile(NOW, &mut mint), []);
+    let exited = Input::Exited { clean: false, words: "not known".into() };
+    let orders = services.on(NOW, InstanceId(1), exited, &mut mint);
+    assert!(matches!(&orders[..], [Order::Spawn { instance: InstanceId(3), .. }]), "{orders:?}");
+    let orders = services.on(NOW, InstanceId(3), Input::Spawned, &mut mint);
+    assert_eq!(orders, [Order::Terminate { instance: InstanceId(2), signal: 15 }]);
+}
+
+#[test]
+fn what_ends_before_it_is_said_what_should_run_stays_away_if_it_was_to_end() {
+    let web = service("web", Handover::Socket, 1, &[]);
+    let (mut services, mut mint) = (Services::default(), 2);
+    services.hold(None, true);
+    services.adopt(NOW, Duration::ZERO, survivor(1, &web, 0, false));
+    let exited = Input::Exited { clean: false, words: "not known".into() };
+    let orders = services.on(NOW, InstanceId(1), exited, &mut mint);
+    assert!(matches!(&orders[..], [Order::Ended { .. }, Order::Vacated { .. }]), "{orders:?}");
+    assert!(services.slots().is_empty());
 }

@@ -21,7 +21,7 @@ const PACKAGES: [&str; 14] = [
     "git",
     "nginx-light",
     "sqlite3",
-    "python3-minimal",
+    "python3",
     "procps",
     "linux-image-cloud-amd64",
     "initramfs-tools",

@@ -50,6 +50,17 @@ impl App {
         self
     }
 
+    /// Says where it is reached.
+    pub fn reached_at(self, port: u16) -> App {
+        App { port: Some(port), ..self }
+    }
+
+    /// Takes a key out of a table.
+    pub fn unset(mut self, table: &str, key: &str) -> App {
+        self.tables.entry(table.into()).or_default().remove(key);
+        self
+    }
+
     /// Takes a table out.
     pub fn without(mut self, table: &str) -> App {
         self.tables.remove(table);

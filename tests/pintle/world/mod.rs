@@ -7,16 +7,20 @@
 pub mod app;
 pub mod chance;
 pub mod gate;
+pub mod gunicorn;
 pub mod http;
+pub mod nginx;
 pub mod payload;
 pub mod ports;
 pub mod processes;
 pub mod repo;
 pub mod site;
 pub mod takeover;
+pub mod upheaval;
 pub mod visitors;
 pub mod wait;
 pub mod whole;
+pub mod wrk;
 
 pub use app::App;
 pub use gate::Gate;
@@ -390,6 +394,11 @@ pub fn show(socket: &Path, number: u64) -> Option<DeploymentReport> {
         Answer::Show(report) => Some(*report),
         _ => None,
     }
+}
+
+/// Where what is expensive to make is kept between runs: `$PINTLE_TEST_CACHE`, else `/var/cache/pintle-tests`.
+pub fn cache() -> PathBuf {
+    std::env::var_os("PINTLE_TEST_CACHE").map_or("/var/cache/pintle-tests".into(), PathBuf::from)
 }
 
 /// Whether the tests run as root.
