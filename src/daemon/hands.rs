@@ -206,7 +206,8 @@ impl Hands {
             return Some(Event::SuccessorChecked { result: Err("its path is not UTF-8".into()) });
         };
         // As we were started: it is to read the same configuration.
-        let env = std::env::vars().filter(|(name, _)| name != "NOTIFY_SOCKET").collect();
+        let env = std::env::vars().filter(|(name, _)| name != "NOTIFY_SOCKET");
+        let env = env.chain([self.bench.instances.variable(self.bench.instances.helpers())]).collect();
         let spec = Spec { argv, cwd: "/".into(), env, ..Spec::default() };
         let post = self.post().clone();
         let fallback = Event::SuccessorChecked { result: Err("no thread could be started".into()) };

@@ -125,8 +125,11 @@ impl Client {
     /// Finds or starts a keeper and gives it everything. One that is found may be about to end: its last descriptors are
     /// closed one after the other, and the socket at its path not first.
     fn give_all(&mut self) -> io::Result<()> {
-        if self.find() && self.hand_over().is_ok() {
-            return Ok(());
+        if self.find() {
+            match self.hand_over() {
+                Err(Failed::Gone(_)) => {}
+                given => return Ok(given?),
+            }
         }
         self.start().map_err(|error| io::Error::new(error.kind(), format!("start a keeper: {error}")))?;
         Ok(self.hand_over()?)
