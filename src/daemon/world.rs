@@ -69,8 +69,8 @@ pub(super) enum Reexec {
         /// Whoever asked has heard of it by then.
         not_before: Duration,
     },
-    /// The hands are at it.
-    UnderWay,
+    /// The hands are at it; these asked meanwhile.
+    UnderWay(Vec<RequestId>),
 }
 
 /// The listener process.

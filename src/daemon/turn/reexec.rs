@@ -30,8 +30,8 @@ impl World {
                 let answer = self.takes_over(&version);
                 actions.extend(from.map(|to| Action::Answer { to, answer }));
             }
-            // The end of the connection tells.
-            Reexec::UnderWay => {}
+            // The end of the connection tells, or that it could not be.
+            Reexec::UnderWay(waiting) => waiting.extend(from),
         }
     }
 
@@ -39,7 +39,7 @@ impl World {
     pub(super) fn successor_checked(&mut self, now: Moment, result: Result<String, String>, actions: &mut Vec<Action>) {
         let waiting = match std::mem::take(&mut self.reexec) {
             Reexec::Checking(waiting) => waiting,
-            Reexec::UnderWay if result.is_err() => vec![],
+            Reexec::UnderWay(waiting) if result.is_err() => waiting,
             other => return self.reexec = other,
         };
         let answer = match result {
@@ -67,13 +67,13 @@ impl World {
 
     /// No deployment may begin: the new program is to take over.
     pub(super) fn waits_for_reexec(&self) -> bool {
-        matches!(self.reexec, Reexec::Due { .. } | Reexec::UnderWay)
+        matches!(self.reexec, Reexec::Due { .. } | Reexec::UnderWay(_))
     }
 
     /// Hands over to the new program once nothing would be cut off.
     pub(super) fn reexec_when_quiet(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if self.reexec_deadline().is_some_and(|at| now.mono >= at) {
-            self.reexec = Reexec::UnderWay;
+            self.reexec = Reexec::UnderWay(vec![]);
             actions.push(Action::Reexec);
         }
     }
