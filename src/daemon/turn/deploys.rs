@@ -361,7 +361,9 @@ impl World {
 fn needless(app: &AppWorld, waiting: &Deployment) -> Option<(DeployStatus, String)> {
     if let Kind::Rollback { to, .. } = &waiting.plan().kind {
         let is_live = app.live.as_ref().is_some_and(|live| live.release == *to);
-        let is_gone = !is_live && app.commit_of(to).is_none();
+        // A diary that was lost knows of no commit; what ran well under this daemon did come to be.
+        let was_good = app.good.iter().any(|(good, _)| good == to);
+        let is_gone = !is_live && !was_good && app.commit_of(to).is_none();
         return is_gone.then(|| (DeployStatus::Refused, format!("{to} did not come to be: its deployment failed")));
     }
     let commit = waiting.commit.as_ref().filter(|_| waiting.plan().kind == Kind::Deploy && !waiting.forced)?;
