@@ -30,6 +30,8 @@ const SIGNALS: u64 = u64::MAX - 1;
 const KEEPER: u64 = u64::MAX - 2;
 /// With an instance's number: its notify socket; without: its end.
 const VOICE: u64 = 1 << 60;
+/// What an instance says is heard so often at most; nobody's life hangs on less.
+const HUSH: Duration = Duration::from_millis(20);
 
 /// The apps as configured now, for whoever asks beside the loop.
 pub type Apps = Arc<RwLock<BTreeMap<AppName, Arc<config::App>>>>;
@@ -45,6 +47,10 @@ pub struct Loop {
     heartbeat: Option<(Duration, Duration)>,
     /// When what a deployment needed is given back.
     rest_at: Option<Duration>,
+    /// When each instance last said something.
+    heard: BTreeMap<InstanceId, Duration>,
+    /// Those that are not listened to for a moment, and until when.
+    hushed: BTreeMap<InstanceId, Duration>,
     /// What systemd was last told.
     status: String,
 }
@@ -57,7 +63,18 @@ impl Loop {
         epoll.add(signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         hands.bench.kept.watch(&epoll, KEEPER)?;
         let heartbeat = systemd::heartbeat().map(|every| (Moment::now().mono, every));
-        let mut it = Loop { world, hands, signals, epoll, apps, heartbeat, rest_at: None, status: String::new() };
+        let mut it = Loop {
+            world,
+            hands,
+            signals,
+            epoll,
+            apps,
+            heartbeat,
+            rest_at: None,
+            heard: BTreeMap::new(),
+            hushed: BTreeMap::new(),
+            status: String::new(),
+        };
         it.hands.running.keys().copied().collect::<Vec<_>>().into_iter().for_each(|instance| it.watch(instance));
         Ok(it)
     }
@@ -91,10 +108,8 @@ impl Loop {
                 }
             }
             for event in ready[..count].iter().filter(|event| !matches!(event.data(), BELL | SIGNALS | KEEPER)) {
-                if event.data() & VOICE != 0
-                    && let Some(told) = self.hands.hear(InstanceId(event.data() & !VOICE))
-                {
-                    self.turn(told);
+                if event.data() & VOICE != 0 {
+                    self.hear(InstanceId(event.data() & !VOICE));
                 }
             }
             if ready[..count].iter().any(|event| event.data() == SIGNALS) {
@@ -113,7 +128,35 @@ impl Loop {
             }
             self.tell_systemd();
             self.rest();
+            self.lift_hushes();
         }
+    }
+
+    /// Hears what an instance says. One that speaks again at once is not listened to for a moment: who never stops talking
+    /// meets a full socket.
+    fn hear(&mut self, instance: InstanceId) {
+        if let Some(told) = self.hands.hear(instance) {
+            self.turn(told);
+        }
+        let now = Moment::now().mono;
+        if self.heard.insert(instance, now).is_none_or(|before| now >= before + HUSH) {
+            return;
+        }
+        let Some(voice) = self.hands.running.get(&instance).and_then(|running| running.voice()) else { return };
+        let mut nothing = EpollEvent::new(EpollFlags::empty(), instance.0 | VOICE);
+        if self.epoll.modify(voice, &mut nothing).is_ok() {
+            self.hushed.insert(instance, now + HUSH);
+        }
+    }
+
+    fn lift_hushes(&mut self) {
+        let now = Moment::now().mono;
+        let (running, epoll) = (&self.hands.running, &self.epoll);
+        self.hushed.retain(|instance, until| {
+            let Some(voice) = running.get(instance).and_then(|running| running.voice()) else { return false };
+            let mut input = EpollEvent::new(EpollFlags::EPOLLIN, instance.0 | VOICE);
+            now < *until || epoll.modify(voice, &mut input).is_err()
+        });
     }
 
     /// A while after a deployment, memory is given back: what follows is a long time of little work.
@@ -180,7 +223,9 @@ impl Loop {
 
     fn timeout(&self) -> EpollTimeout {
         let heartbeat = self.heartbeat.map(|(due, _)| due);
-        let Some(deadline) = self.world.deadline().into_iter().chain(heartbeat).chain(self.rest_at).min() else {
+        let hushed = self.hushed.values().min().copied();
+        let Some(deadline) = self.world.deadline().into_iter().chain(heartbeat).chain(self.rest_at).chain(hushed).min()
+        else {
             return EpollTimeout::NONE;
         };
         let left = deadline.saturating_sub(Moment::now().mono);
@@ -239,6 +284,7 @@ impl Loop {
             self.turn(told);
         }
         // Its successor first: all else can wait.
+        self.heard.remove(&instance);
         self.turn(Event::Exited { instance, clean, words });
         if let Some(running) = self.hands.running.get(&instance) {
             let _ = self.epoll.delete(running.child.pidfd.as_fd());
