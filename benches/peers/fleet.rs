@@ -75,7 +75,7 @@ impl Fleet {
         let Some(app) = self.apps.pop_front() else { return Err(io::Error::other("no app runs")) };
         let killed = now();
         kill(Pid::from_raw(app.pid), Signal::SIGKILL)?;
-        // Of one that had left its supervisor we are the parent; a zombie is not gone for Monit.
+        // Of one that had left its supervisor we are the parent.
         let _ = waitpid(Pid::from_raw(app.pid), None);
         let successor = births.next()?;
         self.apps.push_back(successor);
