@@ -48,6 +48,20 @@ fn clients_move_when_it_says_ready() {
 }
 
 #[test]
+fn who_does_not_even_say_ready_in_the_rehearsal_gets_no_further() {
+    let world = World::with([shop("notify").set("deploy", "startup", "\"1s\"")]).up();
+    let shop = world.shop().clone();
+    shop.goes_live("v1");
+    let old = shop.pid();
+    let report = shop.deploy("v2", &["rehearsal_ready = never"]);
+    assert_eq!((report.deployment.status, report.exit), (DeployStatus::Failed, Some(3)), "{report:#?}");
+    let message = report.deployment.message.unwrap();
+    assert!(message.contains("in the rehearsal") && message.contains("web did not say READY=1"), "{message}");
+    shop.serves("v1");
+    assert_eq!(shop.pid(), old);
+}
+
+#[test]
 fn who_never_says_ready_is_undone_and_the_old_one_serves_on() {
     let world = World::with([shop("notify").set("deploy", "startup", "\"1s\"")]).up();
     let shop = world.shop().clone();

@@ -2,7 +2,8 @@
 //!
 //! | in `app.conf` | what it does |
 //! |---|---|
-//! | `ready = never` | it does not say that it is ready, nor serve |
+//! | `ready = never` | it does not say that it is ready, nor serve; like the next two not in a rehearsal |
+//! | `rehearsal_ready = never` | the same, in a rehearsal only |
 //! | `ready_after = 500ms`, `ready_if = PATH` | not before that; until then it does not serve either |
 //! | `extend = 3s` | while it starts it asks for so much time |
 //! | `status = TEXT` | with being ready it says what it does |
@@ -33,9 +34,11 @@ impl App {
             let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
             sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(micros)])?;
         }
-        let not_before = Instant::now() + self.span("ready_after")?.unwrap_or_default();
-        let is_there = || self.get("ready_if").is_none_or(|path| Path::new(path).exists());
-        while self.get("ready") == Some("never") || Instant::now() < not_before || !is_there() {
+        let rehearsed = std::env::var_os("PINTLE_REHEARSAL").is_some();
+        let never = self.get(if rehearsed { "rehearsal_ready" } else { "ready" }) == Some("never");
+        let not_before = Instant::now() + self.span("ready_after")?.filter(|_| !rehearsed).unwrap_or_default();
+        let is_there = || rehearsed || self.get("ready_if").is_none_or(|path| Path::new(path).exists());
+        while never || Instant::now() < not_before || !is_there() {
             if is_asked_to_end(end) {
                 return Ok(false);
             }

@@ -10,6 +10,7 @@ mod preflight;
 mod rehearse;
 mod steps;
 mod tidy;
+mod voice;
 
 pub use backup::open_row;
 pub use fetch::{apply_definition, is_older, resolve, thaw, thaw_live};

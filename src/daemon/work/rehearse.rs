@@ -5,8 +5,9 @@ use super::Task;
 use super::backup::verified;
 use super::look::{Aim, look};
 use super::steps::own_port;
-use crate::base::Span;
-use crate::config::{Address, Handover, Probe, ProbeTarget, RehearsalData, Service, StepPhase};
+use super::voice::Voice;
+use crate::base::{InstanceId, Span};
+use crate::config::{Address, Handover, Probe, ProbeTarget, Ready, RehearsalData, Service, StepPhase};
 use crate::control::Phase;
 use crate::deploy::Worked;
 use crate::os::command::Spec;
@@ -27,6 +28,7 @@ struct Candidate<'a> {
     child: Option<Child>,
     /// Public address -> the private one that stands for it here.
     instead: Vec<(Address, Address)>,
+    voice: Voice,
     /// How long it may take to end.
     patience: Duration,
     ended: Option<String>,
@@ -91,7 +93,8 @@ impl Task<'_> {
 
     fn play_with<'a>(&'a self, candidates: &mut Vec<Candidate<'a>>, scratch: &Path) -> io::Result<Worked> {
         for service in self.job.app.services.values().filter(|service| service.rehearse) {
-            candidates.push(self.start_candidate(service, scratch)?);
+            let candidate = self.start_candidate(service, candidates.len() as u64, scratch)?;
+            candidates.push(candidate);
         }
         if let Err(why) = self.until_healthy(candidates)? {
             return Ok(Worked::Failed(why));
@@ -108,7 +111,7 @@ impl Task<'_> {
         }
     }
 
-    fn start_candidate<'a>(&'a self, service: &'a Service, scratch: &Path) -> io::Result<Candidate<'a>> {
+    fn start_candidate<'a>(&'a self, service: &'a Service, at: u64, scratch: &Path) -> io::Result<Candidate<'a>> {
         let mut instead = vec![];
         let ears = if service.listen.is_empty() {
             own_port(&self.bench.ports)?
@@ -126,7 +129,11 @@ impl Task<'_> {
         let which = self.which(service)?;
         let id = self.marks().candidates;
         let user = process::user(which)?;
-        let outfit = Outfit { user: user.as_ref(), ears: &ears, check: None, output: writer.as_fd(), notify: None };
+        // All candidates of a deployment share a mark; their sockets need a number each.
+        let number = InstanceId(id.0 + (at << 32));
+        let voice = Voice::listen(&self.bench.place.notify_sockets(), number, user.as_ref())?;
+        let (output, notify) = (writer.as_fd(), Some(voice.path()));
+        let outfit = Outfit { user: user.as_ref(), ears: &ears, check: None, output, notify };
         let child = process::start(self.bench.host(), which, id, outfit, |env| {
             if let Ears::Port(port) = ears
                 && service.handover != Handover::Socket
@@ -145,7 +152,7 @@ impl Task<'_> {
             RehearsalData::Live => service.stop_timeout,
             RehearsalData::Copy | RehearsalData::Empty => service.stop_timeout.min(PARTING),
         };
-        Ok(Candidate { service, child: Some(child), instead, patience, ended: None })
+        Ok(Candidate { service, child: Some(child), instead, voice, patience, ended: None })
     }
 
     /// The candidate's output becomes part of the deployment's log; ends with the candidate.
@@ -179,7 +186,10 @@ impl Task<'_> {
                     true
                 }
             });
-            if open.is_empty() {
+            let silent = candidates.iter().find(|candidate| !candidate.is_ready());
+            if let Some(candidate) = silent {
+                last = format!("{} did not say READY=1", candidate.service.name);
+            } else if open.is_empty() {
                 let ended = self.pause(candidates, SETTLE);
                 return Ok(ended.map_or(Ok(()), Err));
             }
@@ -231,6 +241,11 @@ const SETTLE: Duration = Duration::from_millis(20);
 const PARTING: Duration = Duration::from_secs(2);
 
 impl Candidate<'_> {
+    /// It showed what it has to show, beside passing its probes.
+    fn is_ready(&self) -> bool {
+        self.service.ready != Ready::Notify || self.voice.is_ready()
+    }
+
     /// Why it is not well any more: it ended.
     fn look(&mut self) -> Option<String> {
         if let Some(child) = &self.child
