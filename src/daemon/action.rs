@@ -166,11 +166,6 @@ pub enum Action {
         release: ReleaseName,
         commit: Option<CommitId>,
     },
-    /// It is meant as it was deployed after all.
-    TakeBack {
-        app: AppName,
-        release: ReleaseName,
-    },
     /// Read the configuration again; answered by `Reconfigured`, or by the answer to the request.
     Reload {
         from: RequestId,

@@ -27,7 +27,6 @@ use crate::control::{Answer, Followed};
 use crate::deploy::Worked;
 use crate::os::cancel::Cancel;
 use crate::os::command::{self, Ending, Spec};
-use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
 use crate::runtime::ports::Slot;
@@ -147,11 +146,6 @@ impl Hands {
             Action::Apply { app, release, commit } => {
                 if let Err(error) = work::apply_definition(&self.bench, &app, &release, commit.as_ref()) {
                     log::error!("{}: a daemon after this one will not know its changed definition: {error}", app.name);
-                }
-            }
-            Action::TakeBack { app, release } => {
-                if let Err(error) = Releases::new(&self.bench.place.app(&app)).take_back(&release) {
-                    log::error!("{app}: {error}");
                 }
             }
             Action::Reload { from } => self.reload(Some(from)),

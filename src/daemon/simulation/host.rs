@@ -241,8 +241,7 @@ impl Simulation {
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),
             Action::CheckSuccessor => self.ask_the_successor(),
             Action::Reload { .. } | Action::Exit | Action::Reexec => {}
-            Action::Apply { app, release, .. } => self.apply(&app.name.clone(), &release, Some(app)),
-            Action::TakeBack { app, release } => self.apply(&app, &release, None),
+            Action::Apply { app, release, .. } => self.apply(&release, app),
             Action::Vacated { app, service, round, index } => self.vacate(app, service, round, index),
             Action::KeepSockets { addresses } => self.keep_sockets(addresses),
             Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}

@@ -255,10 +255,10 @@ impl Simulation {
         needed.into_iter().filter_map(|release| self.thaw(app, release)).map(follows).collect()
     }
 
-    /// The live release is meant otherwise from now on, or as it was deployed.
-    pub(super) fn apply(&mut self, app: &AppName, release: &ReleaseName, definition: Option<Arc<App>>) {
-        let disk = self.disks.get_mut(app).expect("every app has a disk");
-        disk.releases.get_mut(release).into_iter().for_each(|release| release.applied = definition.clone());
+    /// The live release is meant otherwise from now on.
+    pub(super) fn apply(&mut self, release: &ReleaseName, definition: Arc<App>) {
+        let disk = self.disks.get_mut(&definition.name).expect("every app has a disk");
+        disk.releases.get_mut(release).into_iter().for_each(|release| release.applied = Some(definition.clone()));
     }
 
     /// The plug was pulled: a rename that was not synced yet may never have been.

@@ -121,11 +121,12 @@ impl World {
         let on_trial = |applied: &mut Applied| is_live && now.mono < applied.until;
         let Some(applied) = app.applied.take_if(on_trial) else { return false };
         let commit = app.commit_of(release);
-        let thawed = Thawed { release: release.clone(), commit, definition: applied.before };
+        let before = applied.before;
+        let thawed = Thawed { release: release.clone(), commit: commit.clone(), definition: before.clone() };
         app.definitions.insert(release.clone(), thawed);
         let text = format!("{name}: what changed in the configuration is taken back for {release}: {why}");
         actions.push(Action::Note { level: log::Level::Error, text });
-        actions.push(Action::TakeBack { app: name.clone(), release: release.clone() });
+        actions.push(Action::Apply { app: before, release: release.clone(), commit });
         self.run_what_is_live(now, name, actions);
         true
     }

@@ -106,12 +106,19 @@ fn an_image_that_goes_on_finds_the_begun_line_in_the_pipe() {
     fs::create_dir_all(&dir).unwrap();
     let seven = Output::make(&dir, InstanceId(7), None).unwrap();
     let ended = Output::make(&dir, InstanceId(8), None).unwrap();
+    let eye = ended.read.try_clone().unwrap();
     let scribe = Scribe::start().unwrap();
     scribe.follow(InstanceId(7), target(&path), seven.read).unwrap();
     scribe.follow(InstanceId(8), target(&dir.join("other.log")), ended.read).unwrap();
     let anonymous = attached(&scribe, target(&dir.join("other.log")));
     put(&ended.write, b"last words\n").unwrap();
     drop(ended.write);
+    // A child that another test is just starting may hold a copy until it executes its program.
+    let hangs_up = || {
+        let mut eye = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&eye), nix::poll::PollFlags::empty())];
+        nix::poll::poll(&mut eye, nix::poll::PollTimeout::from(20_000_u16)).unwrap() == 1
+    };
+    assert!(hangs_up(), "its last writer is gone");
     put(&anonymous, b"and more").unwrap();
     put(&seven.write, b"whole\nbegun by one").unwrap();
     let mut back = scribe.close();
