@@ -88,6 +88,7 @@ impl World {
 
     /// Turns the orders of an app's services into actions, and tells whoever waits for the services.
     fn carry(&mut self, now: Moment, name: &AppName, orders: Vec<Order>, actions: &mut Vec<Action>) {
+        let mut ended = vec![];
         for order in orders {
             let Some(app) = self.apps.get(name) else { return };
             match order {
@@ -126,7 +127,7 @@ impl World {
                     let text = format!("{name}: {service} ended by itself: {words}");
                     actions.push(Action::Note { level: log::Level::Warn, text });
                     let why = format!("{service} ended by itself: {words}");
-                    self.take_back(now, name, &release, &why, actions);
+                    ended.push((release.clone(), why.clone()));
                     self.tell_deployment(now, name, &release, deploy::Input::Tripped(why), actions);
                 }
                 Order::CrashLoop { service, failures, words } => {
@@ -137,6 +138,10 @@ impl World {
                     actions.push(Action::Note { level: log::Level::Error, text });
                 }
             }
+        }
+        // Only now: it orders anew, and what was ordered before comes before.
+        for (release, why) in ended {
+            self.take_back(now, name, &release, &why, actions);
         }
         self.tell_if_settled(now, name, actions);
     }
