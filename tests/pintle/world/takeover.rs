@@ -6,6 +6,7 @@ use super::{Site, World, processes, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
@@ -49,7 +50,10 @@ impl World {
     pub fn install(&self, program: &Path) {
         let new = self.program.with_extension("new");
         fs::copy(program, &new).unwrap();
-        fs::rename(new, &self.program).unwrap();
+        // A child that another test is just starting may hold the copy open for writing until it executes its program.
+        let is_busy = || matches!(Command::new(&new).arg("--version").output(), Err(error) if error.kind() == ErrorKind::ExecutableFileBusy);
+        wait_until("the copy to be nobody's but ours", || (!is_busy()).then_some(()));
+        fs::rename(&new, &self.program).unwrap();
     }
 
     /// Where its program lies.
