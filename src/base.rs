@@ -86,6 +86,11 @@ checked_name!(
     check_commit
 );
 checked_name!(
+    /// A tag's name as git allows it (without `refs/tags/`), at most 200 bytes.
+    TagName,
+    check_tag
+);
+checked_name!(
     /// The name of a release and of its directory: number and short commit, as in `000042-4f2a1c9`.
     ReleaseName,
     check_release
@@ -114,6 +119,21 @@ fn check_commit(text: &str) -> Result<(), BadName> {
         return Ok(());
     }
     Err(BadName(format!("{text:?} is not a commit: 40 or 64 lower-case hex digits")))
+}
+
+/// git's own rules for a reference (git-check-ref-format), a little stricter: ASCII only.
+fn check_tag(text: &str) -> Result<(), BadName> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"~^:?*[\\\"'`$<>|&;(){}!#".contains(&byte);
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let good = text.len() <= 200
+        && text.bytes().all(plain)
+        && text.split('/').all(part)
+        && !text.starts_with('-')
+        && !text.ends_with('.')
+        && !text.contains("..")
+        && !text.contains("@{")
+        && text != "@";
+    if good { Ok(()) } else { Err(BadName(format!("{text:?} is not a tag's name as git allows it"))) }
 }
 
 fn check_release(text: &str) -> Result<(), BadName> {

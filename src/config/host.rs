@@ -4,7 +4,7 @@ use super::read::Section;
 use super::secret::{secret, secret_or_empty};
 use super::sheet::{Context, Sheet};
 use super::units::{self, Misread};
-use super::{Address, Host, Listen, Rate};
+use super::{Address, Host, Listen, Rate, Tls};
 use crate::base::Bytes;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -85,10 +85,10 @@ fn read_listen(listen: &Section<'_>) -> Listen {
             .parsed("rate_limit", units::rate)
             .unwrap_or(Rate { count: 30, per: Duration::from_secs(60) }),
         trust_forwarded: listen.list("trust_forwarded", ip_address).unwrap_or(vec![LISTEN.ip()]),
+        tls: read_tls(listen),
+        dashboard: listen.boolean("dashboard").unwrap_or(true),
         token: secret(listen, "token"),
     };
-    read_tls(listen);
-    listen.boolean("dashboard");
     for (key, what) in [
         ("memory_budget", "the budget for all bodies together"),
         ("connections", "the limit of connections"),
@@ -108,21 +108,22 @@ fn read_listen(listen: &Section<'_>) -> Listen {
     read
 }
 
-fn read_tls(listen: &Section<'_>) {
-    match listen.value("tls") {
-        None => {}
-        Some(Value::String(word)) if word == "self-signed" => {}
-        Some(Value::Table(_)) => {
-            if let Some(tls) = listen.table("tls") {
-                for key in ["cert", "key"] {
-                    tls.line(key);
-                    tls.missing(key, "write the path of a PEM file");
-                }
-            }
+fn read_tls(listen: &Section<'_>) -> Option<Tls> {
+    match listen.value("tls")? {
+        Value::String(word) if word == "self-signed" => Some(Tls::SelfSigned),
+        Value::Table(_) => {
+            let tls = listen.table("tls")?;
+            let path = |key| {
+                tls.missing(key, "write the path of a PEM file");
+                tls.line(key).map(PathBuf::from)
+            };
+            let (cert, key) = (path("cert"), path("key"));
+            Some(Tls::Files { cert: cert?, key: key? })
         }
-        Some(_) => {
+        _ => {
             let advice = r#"write "self-signed" or { cert = "path", key = "path" }; leave it out for plain HTTP"#;
             listen.problem("tls", "is no way to do TLS", advice);
+            None
         }
     }
 }

@@ -119,8 +119,26 @@ pub struct Listen {
     pub rate_limit: Rate,
     /// Peers whose forwarding headers are believed.
     pub trust_forwarded: Vec<IpAddr>,
-    /// The dashboard's token; `None`: local callers only.
+    /// How TLS is done; `None`: plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether `/`, `/metrics` and `/api` are answered at all.
+    pub dashboard: bool,
+    /// What callers of these must show; `None`: local callers only.
     pub token: Option<Secret>,
+}
+
+/// `[listen] tls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// A certificate of our own, made once and renewed before it ends.
+    SelfSigned,
+    /// PEM files, read again when they change.
+    Files {
+        /// The chain, our own certificate first.
+        cert: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
 }
 
 /// So many per span: `30/min`, `6/hour`.
@@ -217,7 +235,10 @@ pub enum Forge {
     Gitea,
     Forgejo,
     Gogs,
+    /// Bitbucket Cloud and Data Center.
     Bitbucket,
+    /// Whatever signs with an HMAC: `[trigger.generic]` says how it is read.
+    Generic,
 }
 
 /// Events that may trigger a deploy.
@@ -226,7 +247,16 @@ pub enum Forge {
 #[allow(missing_docs)]
 pub enum TriggerEvent {
     Push,
+    /// A tag was pushed.
+    Tag,
+    /// GitHub's (and Gitea's) CI ended.
     WorkflowRun,
+    /// GitLab's CI ended.
+    Pipeline,
+    /// A release was published.
+    Release,
+    /// An image or package of the repository was published.
+    RegistryPackage,
 }
 
 /// `[trigger]`: which signed events deploy.
@@ -244,6 +274,43 @@ pub struct Trigger {
     pub workflow_events: Vec<String>,
     /// `owner/name`; derived from the source where it can be.
     pub repository: Option<String>,
+    /// How often the branch is looked at; `None`: only at the start and when the network is back.
+    pub poll: Option<Duration>,
+    /// How many deploys may begin by themselves in a span; more wait, and the newest wins.
+    pub rate_limit: Option<Rate>,
+    /// When deploys may begin by themselves; `None`: always.
+    pub window: Option<Window>,
+    /// Deploys wait for a person's `pintle approve`.
+    pub approval: bool,
+}
+
+/// A daily window of local time; one that ends before it begins lasts over midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// When it opens.
+    pub from: TimeOfDay,
+    /// When it closes.
+    pub to: TimeOfDay,
+}
+
+/// A time of day on this host's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimeOfDay {
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub minute: u8,
+}
+
+impl fmt::Display for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.hour, self.minute)
+    }
+}
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.from, self.to)
+    }
 }
 
 /// `[deploy]`: deadlines of a deploy.

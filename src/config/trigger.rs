@@ -6,18 +6,25 @@ use super::units::{self, Misread};
 use super::{Forge, Trigger, TriggerEvent};
 
 /// The forges by the names they are configured with.
-pub(super) const FORGES: [(&str, Forge); 6] = [
+pub(super) const FORGES: [(&str, Forge); 7] = [
     ("github", Forge::Github),
     ("gitlab", Forge::Gitlab),
     ("gitea", Forge::Gitea),
     ("forgejo", Forge::Forgejo),
     ("gogs", Forge::Gogs),
     ("bitbucket", Forge::Bitbucket),
+    ("generic", Forge::Generic),
 ];
 
 /// The events by the names they are configured with.
-pub(super) const EVENTS: [(&str, TriggerEvent); 2] =
-    [("push", TriggerEvent::Push), ("workflow_run", TriggerEvent::WorkflowRun)];
+pub(super) const EVENTS: [(&str, TriggerEvent); 6] = [
+    ("push", TriggerEvent::Push),
+    ("tag", TriggerEvent::Tag),
+    ("workflow_run", TriggerEvent::WorkflowRun),
+    ("pipeline", TriggerEvent::Pipeline),
+    ("release", TriggerEvent::Release),
+    ("registry_package", TriggerEvent::RegistryPackage),
+];
 
 /// What holds without `[trigger]`: no webhook is accepted.
 pub(super) fn none(derived: Option<String>) -> Trigger {
@@ -28,6 +35,10 @@ pub(super) fn none(derived: Option<String>) -> Trigger {
         workflow: None,
         workflow_events: workflow_events(),
         repository: derived,
+        poll: None,
+        rate_limit: None,
+        window: None,
+        approval: false,
     }
 }
 
@@ -41,6 +52,10 @@ pub(super) fn read(trigger: &Section<'_>, derived: Option<String>) -> Trigger {
         workflow_events: trigger.list("workflow_events", event_name).unwrap_or_else(workflow_events),
         workflow,
         repository: trigger.parsed("repository", repository).or(derived),
+        poll: trigger.positive_duration("poll"),
+        rate_limit: trigger.parsed("rate_limit", units::rate),
+        window: trigger.parsed("window", units::window),
+        approval: trigger.boolean("approval").unwrap_or(false),
     };
     read_what_is_to_come(trigger, &read);
     if !trigger.has("secret") {
@@ -87,10 +102,6 @@ fn read_events(trigger: &Section<'_>, workflow: bool) -> Vec<TriggerEvent> {
 }
 
 fn read_what_is_to_come(trigger: &Section<'_>, read: &Trigger) {
-    trigger.positive_duration("poll");
-    trigger.parsed("rate_limit", units::rate);
-    trigger.parsed("window", units::window);
-    trigger.boolean("approval");
     if read.forge != Forge::Github {
         trigger.not_active("forge", "webhooks of forges other than github");
     }

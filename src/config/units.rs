@@ -3,7 +3,7 @@
 //! Each reads one text, and where it is shown again is written back exactly. Line: texts only; which key wants which
 //! is said by the readers.
 
-use super::{Address, Rate};
+use super::{Address, Rate, TimeOfDay, Window};
 use crate::base::Bytes;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
@@ -109,25 +109,25 @@ pub(super) fn rate(text: &str) -> Result<Rate, Misread> {
     Ok(Rate { count, per: Duration::from_secs(*seconds) })
 }
 
-/// A daily window of local time: `02:00-05:00`. Only checked: its feature is still to come.
-pub(super) fn window(text: &str) -> Result<(), Misread> {
-    let good = text.split_once('-').is_some_and(|(from, to)| {
-        time_of_day(from.trim()).is_ok() && time_of_day(to.trim()).is_ok() && from.trim() != to.trim()
+/// A daily window of local time: `02:00-05:00`.
+pub(super) fn window(text: &str) -> Result<Window, Misread> {
+    let times = text.split_once('-').and_then(|(from, to)| {
+        let (from, to) = (time_of_day(from.trim()).ok()?, time_of_day(to.trim()).ok()?);
+        (from != to).then_some(Window { from, to })
     });
-    if good {
-        Ok(())
-    } else {
-        Err(Misread::new("is not a window", r#"write two different times of day: "02:00-05:00""#))
-    }
+    times.ok_or_else(|| Misread::new("is not a window", r#"write two different times of day: "02:00-05:00""#))
 }
 
 /// A time of day: `03:30`.
-pub(super) fn time_of_day(text: &str) -> Result<(), Misread> {
-    let part = |part: &str, limit: u32| {
-        part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()) && part.parse::<u32>().is_ok_and(|n| n < limit)
+pub(super) fn time_of_day(text: &str) -> Result<TimeOfDay, Misread> {
+    let part = |part: &str, limit: u8| {
+        let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+        part.parse().ok().filter(|number| digits && *number < limit)
     };
-    let good = text.split_once(':').is_some_and(|(hours, minutes)| part(hours, 24) && part(minutes, 60));
-    if good { Ok(()) } else { Err(Misread::new("is not a time of day", r#"write hours and minutes: "03:30""#)) }
+    let time = text
+        .split_once(':')
+        .and_then(|(hour, minute)| Some(TimeOfDay { hour: part(hour, 24)?, minute: part(minute, 60)? }));
+    time.ok_or_else(|| Misread::new("is not a time of day", r#"write hours and minutes: "03:30""#))
 }
 
 /// The longest path a Unix socket can have on Linux.

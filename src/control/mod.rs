@@ -14,7 +14,7 @@ pub use reports::*;
 pub(crate) use states::spelled;
 pub use states::*;
 
-use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ServiceName};
+use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ServiceName, TagName};
 use serde::{Deserialize, Serialize};
 
 /// What can be asked of the daemon. [`Request::on_listener_socket`] says which of them the listener may ask.
@@ -128,8 +128,11 @@ pub struct Delivery {
     pub trigger: Trigger,
     /// The event's name as the forge sent it.
     pub event: String,
-    /// Every app whose secret fits and whose repository and branch are meant, with the commit for each.
+    /// Every app whose secret fits and whose repository and branch are meant, with what each is to become.
     pub wants: Vec<Want>,
+    /// Why nothing is wanted: such a delivery is only remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignored: Option<String>,
 }
 
 /// One app that a delivery wants deployed.
@@ -137,7 +140,35 @@ pub struct Delivery {
 #[allow(missing_docs)]
 pub struct Want {
     pub app: AppName,
-    pub commit: CommitId,
+    pub wanted: Wanted,
+}
+
+/// What an app is to become.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// This commit.
+    Commit(CommitId),
+    /// The commit this tag stands for, which the forge did not name: the fetch looks it up.
+    Tag(TagName),
+}
+
+impl Wanted {
+    /// The commit, where it is known already.
+    pub fn commit(&self) -> Option<&CommitId> {
+        match self {
+            Wanted::Commit(commit) => Some(commit),
+            Wanted::Tag(_) => None,
+        }
+    }
+
+    /// As a deployment keeps what it was asked for: a commit, or `refs/tags/NAME`.
+    pub fn requested(&self) -> String {
+        match self {
+            Wanted::Commit(commit) => commit.to_string(),
+            Wanted::Tag(tag) => format!("refs/tags/{tag}"),
+        }
+    }
 }
 
 /// What became of one [`Want`].

@@ -204,10 +204,10 @@ impl Desk {
 
     /// A delivery is judged with what the mirrors know of its commits.
     fn deliver(&self, delivery: Delivery) -> Answer {
-        let older = delivery
-            .wants
-            .iter()
-            .filter(|want| self.app(&want.app).is_some_and(|app| work::is_older(&self.bench, &app, &want.commit)));
+        let older = delivery.wants.iter().filter(|want| {
+            let app = self.app(&want.app).zip(want.wanted.commit());
+            app.is_some_and(|(app, commit)| work::is_older(&self.bench, &app, commit))
+        });
         let older = older.map(|want| want.app.clone()).collect();
         let known = Known { older, seen: self.seen_before(&delivery) };
         self.ask_knowing(Request::Deliver(delivery), known, PATIENCE)

@@ -189,6 +189,7 @@ fn deploys_on(app: &AppTrigger, event: TriggerEvent) -> Result<(), String> {
         Some(wanted) if *wanted == event => Ok(()),
         Some(TriggerEvent::Push) => Err("it is deployed on push, not after a workflow run".to_owned()),
         Some(TriggerEvent::WorkflowRun) => Err("it is deployed after a workflow run, not on push".to_owned()),
+        Some(_) => Err("another event deploys it".to_owned()),
         None => Err("no event deploys it".to_owned()),
     }
 }

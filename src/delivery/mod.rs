@@ -15,7 +15,7 @@ mod tests;
 
 use crate::base::{AppName, CommitId};
 use crate::config::{self, Forge, TriggerEvent};
-use crate::control::{Delivery, Trigger, Want};
+use crate::control::{Delivery, Trigger, Want, Wanted};
 use payload::Format;
 use serde::{Deserialize, Serialize};
 use signature::Key;
@@ -199,7 +199,7 @@ fn gather(
     let mut reasons = Vec::new();
     for app in &ours {
         match commit_for(app) {
-            Ok(commit) => wants.push(Want { app: app.app.clone(), commit }),
+            Ok(commit) => wants.push(Want { app: app.app.clone(), wanted: Wanted::Commit(commit) }),
             Err(why) if ours.len() == 1 => reasons.push(why),
             Err(why) => reasons.push(format!("{}: {why}", app.app)),
         }
@@ -212,7 +212,7 @@ fn gather(
 
 /// A delivery without wants yet.
 fn delivery(id: Option<String>, trigger: Trigger, event: &str) -> Delivery {
-    Delivery { id, trigger, event: event.to_owned(), wants: Vec::new() }
+    Delivery { id, trigger, event: event.to_owned(), wants: Vec::new(), ignored: None }
 }
 
 /// A commit as the sender wrote it; hex digits may be capital.

@@ -77,7 +77,7 @@ fn wanted(decision: &Decision) -> Vec<&str> {
 fn expect(decision: Decision, part: &str, case: &str) {
     match decision {
         Decision::Accept(delivery) if part.is_empty() => {
-            assert_eq!(delivery.wants[0].commit.as_str(), COMMIT, "{case}")
+            assert_eq!(delivery.wants[0].wanted.requested(), COMMIT, "{case}")
         }
         Decision::Ignore(why) if !part.is_empty() => assert!(why.contains(part), "{case}: {why}"),
         other => panic!("{case}: {other:?}"),
@@ -87,12 +87,13 @@ fn expect(decision: Decision, part: &str, case: &str) {
 #[test]
 fn a_push_to_the_branch_is_accepted_with_its_id_and_commit() {
     let decision = sent(&[on_push()], ANY, "push", PUSH);
-    let want = Want { app: AppName::new("web").unwrap(), commit: CommitId::new(COMMIT).unwrap() };
+    let want = Want { app: AppName::new("web").unwrap(), wanted: Wanted::Commit(CommitId::new(COMMIT).unwrap()) };
     let expected = Delivery {
         id: Some("72d3162e-cc78-11e3-81ab-4c9367dc0958".into()),
         trigger: Trigger::Webhook,
         event: "push".into(),
         wants: vec![want],
+        ignored: None,
     };
     assert_eq!(decision, Decision::Accept(expected));
 }

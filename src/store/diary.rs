@@ -207,7 +207,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepReport> {
 fn seen(row: &Row<'_>) -> rusqlite::Result<Seen> {
     Ok(Seen {
         id: row.get("id")?,
-        commit: parsed(row, "commit_id")?,
+        commit: perhaps(row, "commit_id")?,
         deployment: row.get::<_, Option<i64>>("deployment")?.map(number),
         status: perhaps(row, "status")?,
         ignored: perhaps(row, "ignored")?,

@@ -101,8 +101,8 @@ pub enum Entry {
         id: Option<String>,
         /// The application that was wanted ...
         app: AppName,
-        /// ... at this commit.
-        commit: CommitId,
+        /// ... at this commit; `None`: a tag whose commit was not known then.
+        commit: Option<CommitId>,
         /// The deployment it started, or the one that answers it already.
         deployment: Option<DeployId>,
         /// Why it was ignored; `None`: accepted.

@@ -29,7 +29,7 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq)]
 struct Judged {
     id: Option<String>,
-    commit: CommitId,
+    commit: Option<CommitId>,
     deployment: Option<DeployId>,
     ignored: Option<Ignored>,
 }

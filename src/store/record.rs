@@ -93,7 +93,8 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             );
             let deployment = deployment.map(|number| integer(number.0));
             let ignored = ignored.map(Ignored::as_str);
-            db.execute(&sql, params![app.as_str(), id, commit.as_str(), deployment, ignored, reason, at.0])?;
+            let commit = commit.as_ref().map(CommitId::as_str);
+            db.execute(&sql, params![app.as_str(), id, commit, deployment, ignored, reason, at.0])?;
             forget_old_deliveries(db, app)
         }
         Entry::Quarantine { app, commit, why, deployment, at } => {

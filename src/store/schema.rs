@@ -95,6 +95,22 @@ const MIGRATIONS: &[&str] = &[
         text          TEXT NOT NULL,
         at            INTEGER NOT NULL
     ) STRICT;",
+    // 2: a delivery may name a tag, whose commit is not known when it comes
+    "CREATE TABLE deliveries_of_commits_or_tags (
+        seq           INTEGER PRIMARY KEY,
+        app           TEXT NOT NULL,
+        id            TEXT,
+        commit_id     TEXT,
+        deployment    INTEGER,
+        ignored       TEXT,
+        reason        TEXT,
+        at            INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO deliveries_of_commits_or_tags SELECT seq, app, id, commit_id, deployment, ignored, reason, at FROM deliveries;
+    DROP TABLE deliveries;
+    ALTER TABLE deliveries_of_commits_or_tags RENAME TO deliveries;
+    CREATE UNIQUE INDEX deliveries_once ON deliveries (app, id);
+    CREATE INDEX deliveries_in_order ON deliveries (app, seq);",
 ];
 
 /// The version this program writes and reads.

@@ -107,7 +107,7 @@ impl Deployment {
 pub struct Seen {
     /// The forge's id.
     pub id: String,
-    pub commit: CommitId,
+    pub commit: Option<CommitId>,
     /// The deployment that answers it.
     pub deployment: Option<DeployId>,
     /// How that deployment stands: a failed one may be delivered again.

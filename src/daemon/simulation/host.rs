@@ -275,7 +275,8 @@ impl Simulation {
             for want in &delivery.wants {
                 let disk = &self.disks[&want.app];
                 let live = disk.current.as_ref().and_then(|release| disk.releases.get(release));
-                let is_older = live.is_some_and(|live| place(&want.commit) < place(&live.commit));
+                let is_older = live.zip(want.wanted.commit());
+                let is_older = is_older.is_some_and(|(live, commit)| place(commit) < place(&live.commit));
                 if is_older && self.random.percent(70) {
                     older.push(want.app.clone());
                 }

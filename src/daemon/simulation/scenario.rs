@@ -4,7 +4,7 @@ use super::Simulation;
 use super::random::Random;
 use super::shapes::other_config;
 use crate::base::{AppName, CommitId, DeployId, ServiceName};
-use crate::control::{self, Delivery, DeployAsked, Request, Want};
+use crate::control::{self, Delivery, DeployAsked, Request, Want, Wanted};
 use crate::daemon::event::Event;
 use std::collections::BTreeMap;
 
@@ -158,7 +158,8 @@ impl Simulation {
             id: webhook.then(|| format!("delivery-{}", self.deliveries_made)),
             trigger: if webhook { control::Trigger::Webhook } else { control::Trigger::Deploy },
             event: "push".into(),
-            wants: vec![Want { app, commit }],
+            wants: vec![Want { app, wanted: Wanted::Commit(commit) }],
+            ignored: None,
         };
         self.deliver(delivery.clone());
         if self.random.percent(10) {

@@ -104,6 +104,10 @@ fn app(name: &str, random: &mut Random) -> App {
             workflow: None,
             workflow_events: vec![],
             repository: None,
+            poll: None,
+            rate_limit: None,
+            window: None,
+            approval: false,
         },
         deploy: Deploy {
             timeout: Duration::from_secs(*random.pick(&[60, 300])),
@@ -196,6 +200,8 @@ fn listen() -> Listen {
         body_timeout: Duration::from_secs(5),
         rate_limit: Rate { count: 30, per: Duration::from_secs(60) },
         trust_forwarded: vec![],
+        tls: None,
+        dashboard: true,
         token: None,
     }
 }

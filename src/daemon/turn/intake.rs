@@ -6,7 +6,7 @@ use super::super::world::{AppWorld, Pending, SeenDelivery, World};
 use super::apps::{Verb, no_such_app};
 use super::deploys::row_of;
 use crate::base::{AppName, BackupId, CommitId, DeployId, Moment, ReleaseName};
-use crate::control::{Answer, Delivery, DeployAsked, DeployStatus, Ignored, Request, Trigger, Verdict, Want};
+use crate::control::{Answer, Delivery, DeployAsked, DeployStatus, Ignored, Request, Trigger, Verdict, Want, Wanted};
 use crate::deploy::plan::DataToRestore;
 use crate::deploy::{Deployment, Input, Kind};
 use crate::store::Entry;
@@ -80,22 +80,22 @@ impl World {
     ) {
         let (mut verdicts, mut entries, mut deployments) = (vec![], vec![], vec![]);
         let mut twin_is_being_written = false;
-        for Want { app, commit } in delivery.wants {
+        for Want { app, wanted } in delivery.wants {
             let id = delivery.id.clone();
-            let being_written = self.being_written(&app, &commit);
+            let being_written = self.being_written(&app, &wanted);
             let judged = match (self.apps.get(&app), being_written) {
                 (None, _) => Err((Ignored::UnknownApp, no_such_app(&app), None)),
                 (Some(_), Some(twin)) => {
                     twin_is_being_written = true;
                     Err(duplicate_of(twin))
                 }
-                (Some(world), None) => judge(world, id.as_deref(), &commit, known),
+                (Some(world), None) => judge(world, id.as_deref(), &wanted, known),
             };
             let (ignored, why, deployment) = match judged {
                 Ok(()) => {
                     let Some(mut new) = self.new_deployment(&app, delivery.trigger, Kind::Deploy) else { continue };
-                    new.requested = Some(commit.to_string());
-                    new.commit = Some(commit.clone());
+                    new.requested = Some(wanted.requested());
+                    new.commit = wanted.commit().cloned();
                     entries.push(Entry::Queued(row_of(&new, now)));
                     let (deployment, state) = (new.number, DeployStatus::Queued);
                     verdicts.push(Verdict::Accepted { app: app.clone(), deployment, state });
@@ -115,6 +115,7 @@ impl World {
                 app.remember_delivery(id, SeenDelivery { deployment, status });
             }
             if ignored != Some(Ignored::UnknownApp) {
+                let commit = wanted.commit().cloned();
                 entries.push(Entry::Delivery { id, app, commit, deployment, ignored, reason: why, at: now.wall });
             }
         }
@@ -135,13 +136,13 @@ impl World {
         known.is_none_or(|known| matches!(known.trigger, Trigger::Webhook | Trigger::Deploy))
     }
 
-    /// A deployment of that commit which is on its way to the diary: it neither runs nor waits yet.
-    fn being_written(&self, app: &AppName, commit: &CommitId) -> Option<DeployId> {
+    /// A deployment of the same which is on its way to the diary: it neither runs nor waits yet.
+    fn being_written(&self, app: &AppName, wanted: &Wanted) -> Option<DeployId> {
         let intakes = self.pending.values().flat_map(|pending| match pending {
             Pending::Intake { deployments, .. } => &deployments[..],
             _ => &[],
         });
-        let mut twins = intakes.filter(|new| new.app == *app && new.commit.as_ref() == Some(commit));
+        let mut twins = intakes.filter(|new| new.app == *app && is_for(new, wanted));
         twins.next().map(|twin| twin.number)
     }
 
@@ -300,6 +301,14 @@ impl World {
     }
 }
 
+/// Whether a deployment was asked to make an app what is `wanted` now.
+fn is_for(deployment: &Deployment, wanted: &Wanted) -> bool {
+    match wanted {
+        Wanted::Commit(commit) => deployment.commit.as_ref() == Some(commit),
+        Wanted::Tag(_) => deployment.requested.as_ref() == Some(&wanted.requested()),
+    }
+}
+
 fn duplicate_of(twin: DeployId) -> (Ignored, String, Option<DeployId>) {
     (Ignored::Duplicate, format!("duplicate: deployment {} of this commit is under way", twin.0), Some(twin))
 }
@@ -308,18 +317,19 @@ fn duplicate_of(twin: DeployId) -> (Ignored, String, Option<DeployId>) {
 fn judge(
     app: &AppWorld,
     id: Option<&str>,
-    commit: &CommitId,
+    wanted: &Wanted,
     known: &Known,
 ) -> Result<(), (Ignored, String, Option<DeployId>)> {
     let under_way = app.active.iter().chain(&app.queue);
-    let mut same = under_way.filter(|deployment| deployment.commit.as_ref() == Some(commit));
+    let mut same = under_way.filter(|deployment| is_for(deployment, wanted));
     if let Some(twin) = same.next() {
         return Err(duplicate_of(twin.number));
     }
-    if app.live.as_ref().is_some_and(|live| live.commit.as_ref() == Some(commit)) {
+    let commit = wanted.commit();
+    if commit.is_some() && app.live.as_ref().is_some_and(|live| live.commit.as_ref() == commit) {
         return Err((Ignored::Live, "duplicate: this commit is live already".into(), None));
     }
-    if let Some(why) = app.quarantine.get(commit) {
+    if let Some(why) = commit.and_then(|commit| app.quarantine.get(commit)) {
         return Err((Ignored::Quarantined, format!("quarantined: {why}"), None));
     }
     let seen = id.and_then(|id| app.seen.get(id)).or_else(|| known.seen.get(&app.config.name));

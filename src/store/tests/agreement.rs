@@ -105,7 +105,7 @@ impl Dice {
             8 => Entry::Delivery {
                 id: self.maybe(|dice| format!("id-{}", dice.roll(9))),
                 app: self.app(),
-                commit: self.commit(),
+                commit: self.maybe(Dice::commit),
                 deployment: self.maybe(Dice::number),
                 ignored: self.maybe(|dice| dice.one_of(Ignored::ALL)),
                 reason: self.maybe(Dice::text),

@@ -137,7 +137,7 @@ fn a_delivery_id_stands_for_its_first_verdict_until_it_starts_a_deployment() {
     let delivery = |id: Option<&str>, deployment: Option<u64>, ignored| Entry::Delivery {
         id: id.map(String::from),
         app: app.clone(),
-        commit: commit(1),
+        commit: Some(commit(1)),
         deployment: deployment.map(DeployId),
         ignored,
         reason: None,
@@ -162,7 +162,7 @@ fn old_delivery_ids_are_forgotten_but_only_the_oldest() {
     let delivery = |app: &AppName, n: usize| Entry::Delivery {
         id: Some(n.to_string()),
         app: app.clone(),
-        commit: commit(1),
+        commit: Some(commit(1)),
         deployment: None,
         ignored: Some(Ignored::Live),
         reason: None,
