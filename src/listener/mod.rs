@@ -10,6 +10,7 @@ pub mod ask;
 mod daemon;
 mod hooks;
 mod inherit;
+mod notes;
 mod pages;
 pub mod routes;
 pub mod server;
