@@ -64,7 +64,7 @@ impl Pushes {
         for round in 0..rounds {
             let mut lines = String::new();
             for n in 0..COMMITS {
-                let commit = format!("{:040x}", 0xc0ffee_0000_0000u64 + (round * COMMITS + n) as u64);
+                let commit = format!("{:040x}", 0x00c0_ffee_0000_0000_u64 + (round * COMMITS + n) as u64);
                 let signature = http::sign(secret, format!("{before}{commit}{after}").as_bytes());
                 let _ = writeln!(lines, "{commit} {signature}");
             }

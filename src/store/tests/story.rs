@@ -195,7 +195,7 @@ fn of_what_came_to_the_listener_the_newest_thousand_are_kept() {
         Entry::Logged(Box::new(DeliveryView {
             at: at(n as i64),
             id: Some(n.to_string()),
-            app: (n % 2 == 0).then(|| app("clinic")),
+            app: n.is_multiple_of(2).then(|| app("clinic")),
             trigger: Trigger::Webhook,
             event: "push".into(),
             wanted: Some(commit(1).to_string()),
