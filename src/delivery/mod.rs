@@ -218,7 +218,7 @@ fn gather(
 
 /// A delivery without wants yet.
 fn delivery(id: Option<String>, trigger: Trigger, event: &str) -> Delivery {
-    Delivery { id, trigger, event: event.to_owned(), wants: Vec::new(), ignored: None }
+    Delivery { id, trigger, event: event.to_owned(), wants: Vec::new(), ignored: None, refused: None }
 }
 
 /// A commit as the sender wrote it; hex digits may be capital.

@@ -4,10 +4,12 @@ use super::Setup;
 use super::ask::{Ask, Reply, Stream};
 use super::daemon::Daemon;
 use super::guard::{Admission, Entrance};
+use super::notes::Notes;
 use super::{hooks, pages, wait};
 use crate::config::Forge;
-use crate::control::Delivery;
+use crate::control::{Delivery, Trigger};
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,6 +25,7 @@ pub struct Routes {
     apps: Vec<AppTrigger>,
     max_body: u64,
     daemon: Daemon,
+    notes: Option<Notes>,
     waiters: Seats,
     couriers: Seats,
 }
@@ -55,6 +58,7 @@ impl Routes {
         Arc::new(Routes {
             apps: setup.apps,
             max_body: setup.limits.max_body,
+            notes: notes(&setup.socket),
             daemon: Daemon::at(setup.socket),
             waiters: Seats::of(WAITERS),
             couriers: Seats::of(COURIERS),
@@ -77,6 +81,7 @@ impl Routes {
         match delivery::decide(&self.apps, &RequestHead { door, headers: &ask.headers }, &ask.body) {
             Decision::Refuse(refusal) => {
                 log::debug!("{:?} refused with {}: {}", ask.path, refusal.status, refusal.message);
+                self.note_refused(door, &refusal.message, ask);
                 Outcome::Now(Reply::error(refusal.status, refusal.message))
             }
             Decision::Ignore(why) => {
@@ -87,6 +92,17 @@ impl Routes {
                 let wait = matches!(door, Door::Deploy { .. }) && ask.says("wait");
                 self.deliver(delivery, wait)
             }
+        }
+    }
+
+    fn note_refused(&self, door: Door<'_>, why: &str, ask: &Ask) {
+        let trigger = match door {
+            Door::Webhook { .. } => Trigger::Webhook,
+            Door::Deploy { .. } => Trigger::Deploy,
+        };
+        let from = ask.peer.map_or("a Unix socket".into(), |peer| peer.ip().to_string());
+        if let Some(notes) = &self.notes {
+            notes.refused(trigger, why, from);
         }
     }
 
@@ -134,6 +150,12 @@ impl Entrance for Routes {
             (Some(_), _) => Err(not_allowed("GET, HEAD")),
         }
     }
+}
+
+/// Without a thread for them there are no notes, and everything else goes on.
+fn notes(socket: &Path) -> Option<Notes> {
+    let started = Notes::start(Daemon::at(socket.to_owned()));
+    started.inspect_err(|error| log::error!("no thread for the log of deliveries: {error}")).ok()
 }
 
 fn route(path: &str) -> Option<Route<'_>> {
