@@ -106,9 +106,6 @@ fn read_what_is_to_come(trigger: &Section<'_>, read: &Trigger) {
         trigger.not_active("forge", "webhooks of forges other than github");
     }
     trigger.not_active("poll", "polling");
-    trigger.not_active("rate_limit", "the limit of deploys");
-    trigger.not_active("window", "deploy windows");
-    trigger.not_active("approval", "approvals");
 }
 
 fn event_name(text: &str) -> Result<String, Misread> {

@@ -9,7 +9,7 @@ use super::snapshot::{
     DELIVERIES_KEPT, Deployment, GoodRelease, NOTICES_KEPT, Notice, Quarantined, ReleaseInfo, Seen, Snapshot,
 };
 use crate::base::{AppName, BackupId, CommitId, DeployId, ServiceName};
-use crate::control::{BackupReport, DeployStatus, DeploymentReport, DeploymentView, Ignored, StepReport};
+use crate::control::{BackupReport, DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, StepReport};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -165,6 +165,7 @@ impl Memory {
                 row.status = status;
                 row.message = message;
             }),
+            Entry::Approved { number } => self.change(number, |row| row.pass = Pass::Approved),
             Entry::Phase { number, phase, at } => self.change(number, |row| {
                 row.status = DeployStatus::Running;
                 row.phase = phase;

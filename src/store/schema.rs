@@ -111,6 +111,8 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE deliveries_of_commits_or_tags RENAME TO deliveries;
     CREATE UNIQUE INDEX deliveries_once ON deliveries (app, id);
     CREATE INDEX deliveries_in_order ON deliveries (app, seq);",
+    // 3: a deployment that waited may have been approved
+    "ALTER TABLE deployments ADD COLUMN pass TEXT NOT NULL DEFAULT 'none';",
 ];
 
 /// The version this program writes and reads.

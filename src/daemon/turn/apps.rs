@@ -371,6 +371,7 @@ impl World {
         }
         self.answer_late_waiters(now, name, actions);
         self.look(now, name, actions);
+        self.open_gates(now, name, actions);
         let gone = self.apps.get(name).is_some_and(|app| {
             let nothing_left = app.active.is_none() && app.queue.is_empty() && app.services.slots().is_empty();
             app.removed && nothing_left && app.waiters.is_empty()
