@@ -84,7 +84,6 @@ impl World {
             world.run_what_is_live(now, name, &mut actions);
         }
         for name in config.apps.keys() {
-            world.supersede_older(now, name, &mut actions);
             world.start_next(now, name, &mut actions);
         }
         world.keep_sockets(&mut actions);

@@ -170,6 +170,8 @@ pub struct AppWorld {
     pub(super) applied: Option<Applied>,
     /// When its services were last restarted because it was unhealthy.
     pub(super) repaired_at: Option<Duration>,
+    /// How often it was since it was last healthy.
+    pub(super) repairs: u32,
     /// The deployment under way.
     pub active: Option<Deployment>,
     pub(super) active_since: Duration,
@@ -252,6 +254,7 @@ impl AppWorld {
             unwell: None,
             applied: None,
             repaired_at: None,
+            repairs: 0,
             active: None,
             active_since: Duration::ZERO,
             retry: None,

@@ -103,7 +103,7 @@ impl Simulation {
         let newer = newer.and_then(|newer| self.promises.rows.get(&newer));
         let rules = self.config.apps.get(&row.app).map(|app| &app.trigger);
         let needs_a_word = |row: &Row| may_be_gated(row) && row.trigger != Trigger::Retry && row.pass == Pass::None;
-        let in_vain = rules.is_some_and(|rules| rules.approval) && newer.is_none_or(needs_a_word);
+        let in_vain = rules.is_some_and(|rules| rules.approval) && newer.is_some_and(needs_a_word);
         self.promise(!in_vain, || format!("{number} was approved, and made way for one that was not: {message:?}"));
     }
 
@@ -117,6 +117,7 @@ impl Simulation {
 
     /// Whoever waits at a gate does so on disk too, and for a reason; then people approve and the clock is set.
     pub(super) fn let_begin_what_waits(&mut self) {
+        self.flush_the_journal();
         let Some(world) = &self.world else { return };
         let waiting = world.apps.values().flat_map(|app| &app.queue).cloned().collect::<Vec<Deployment>>();
         for deployment in waiting {

@@ -22,12 +22,11 @@ impl World {
         };
         begins_to_wait(&deployment, actions);
         app.queue.push_back(deployment);
-        self.supersede_older(now, &name, actions);
         self.start_next(now, &name, actions);
     }
 
     /// Ends every commit that waits and is older than another one that stands behind no other gates than it does.
-    pub(in super::super) fn supersede_older(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+    pub(super) fn supersede_older(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         self.look_at_gates(now, name, actions);
         let Some(app) = self.apps.get(name) else { return };
         let commits = app.queue.iter().filter(|waiting| waiting.plan().kind == Kind::Deploy);
@@ -63,7 +62,7 @@ impl World {
     /// Begins the next deployment that waits, if none is under way.
     pub(in super::super) fn start_next(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let nothing_begins = self.stopping || self.waits_for_reexec();
-        self.look_at_gates(now, name, actions);
+        self.supersede_older(now, name, actions);
         let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !nothing_begins) else { return };
         // What waits at a gate holds up nobody behind it.
         let goes = |waiting: &Deployment| waiting.waiting.is_none() || needless(app, waiting).is_some();

@@ -52,12 +52,10 @@ impl World {
     /// Lets begin what waited, where the time has come.
     pub(super) fn open_gates(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let Some(app) = self.apps.get_mut(name).filter(|_| !self.stopping) else { return };
-        if app.queue.iter().all(|deployment| deployment.waiting.is_none()) {
-            app.gates_due = None;
-            return;
+        app.gates_due = None;
+        if !app.queue.is_empty() {
+            self.start_next(now, name, actions);
         }
-        self.supersede_older(now, name, actions);
-        self.start_next(now, name, actions);
     }
 
     /// A person lets a deployment begin that waits for that. What was approved once stays so, however often it is said.
@@ -96,7 +94,6 @@ impl World {
             // A person saw this commit, not those it was to be weighed against.
             one.rivals.clear();
         }
-        self.supersede_older(now, name, actions);
         self.start_next(now, name, actions);
         let found = self.apps.get(name).and_then(|app| app.deployment(number));
         let state = found.map_or("has ended meanwhile".to_string(), state_of);
