@@ -191,9 +191,6 @@ fn read_generic(trigger: &Section<'_>, forge: Forge) -> Option<Generic> {
 
 fn read_what_is_to_come(trigger: &Section<'_>) {
     trigger.not_active("poll", "polling");
-    trigger.not_active("rate_limit", "the limit of deploys");
-    trigger.not_active("window", "deploy windows");
-    trigger.not_active("approval", "approvals");
 }
 
 /// The repository as the forge names it, from the source's address: GitLab has groups within groups, everybody else an

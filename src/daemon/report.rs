@@ -6,8 +6,9 @@ use super::world::{AppWorld, World};
 use crate::base::{AppName, Moment, ServiceName};
 use crate::control::{
     AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, PublicApp,
-    PublicStatus, RunState, ServiceView, StatusReport,
+    PublicStatus, RunState, ServiceView, StatusReport, WaitingView,
 };
+use crate::deploy::Deployment;
 use crate::supervise::{Slot, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +88,7 @@ impl World {
             release: app.live.as_ref().map(|live| live.release.clone()),
             commit: app.live.as_ref().and_then(|live| live.commit.as_ref()).map(|commit| commit.to_string()),
             deploying: app.active.as_ref().map(|deployment| deployment.number),
-            waiting: app.queue.iter().map(|deployment| deployment.number).collect(),
+            waiting: app.queue.iter().map(waiting_view).collect(),
             probes: probes.collect(),
             services: services.collect(),
         }
@@ -110,6 +111,17 @@ impl World {
             last_exit: slot.machine.last_exit().map(str::to_string),
             release: slot.release.clone(),
         }
+    }
+}
+
+fn waiting_view(deployment: &Deployment) -> WaitingView {
+    let commit = deployment.commit.as_ref().map(|commit| commit.to_string());
+    let waits = deployment.waiting.as_ref();
+    WaitingView {
+        number: deployment.number,
+        commit: commit.or_else(|| deployment.requested.clone()),
+        reason: waits.map_or("waits for its turn".into(), |waits| waits.reason.clone()),
+        until: waits.and_then(|waits| waits.until),
     }
 }
 
