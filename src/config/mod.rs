@@ -274,7 +274,7 @@ pub struct Trigger {
     pub workflow_events: Vec<String>,
     /// `owner/name`; derived from the source where it can be.
     pub repository: Option<String>,
-    /// How often the branch is looked at; `None`: only at the start and when the network is back.
+    /// How often the branch is looked at; `None`: only at the start and when the network is back; zero: never.
     pub poll: Option<Duration>,
     /// How many deploys may begin by themselves in a span; more wait, and the newest wins.
     pub rate_limit: Option<Rate>,

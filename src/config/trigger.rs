@@ -4,6 +4,7 @@ use super::read::{Section, one_of};
 use super::secret::secrets;
 use super::units::{self, Misread};
 use super::{Forge, Trigger, TriggerEvent};
+use std::time::Duration;
 
 /// The forges by the names they are configured with.
 pub(super) const FORGES: [(&str, Forge); 7] = [
@@ -52,13 +53,17 @@ pub(super) fn read(trigger: &Section<'_>, derived: Option<String>) -> Trigger {
         workflow_events: trigger.list("workflow_events", event_name).unwrap_or_else(workflow_events),
         workflow,
         repository: trigger.parsed("repository", repository).or(derived),
-        poll: trigger.positive_duration("poll"),
+        poll: trigger.parsed("poll", interval),
         rate_limit: trigger.parsed("rate_limit", units::rate),
         window: trigger.parsed("window", units::window),
         approval: trigger.boolean("approval").unwrap_or(false),
     };
     read_what_is_to_come(trigger, &read);
-    if !trigger.has("secret") {
+    read_poll(trigger, &read);
+    let is_polled = read.poll.is_some_and(|interval| !interval.is_zero());
+    if !trigger.has("secret") && is_polled {
+        // Behind NAT that is how it is meant.
+    } else if !trigger.has("secret") {
         trigger.notice("secret", "is missing: no webhook is accepted for this application");
     } else if read.repository.is_none() {
         trigger
@@ -66,6 +71,9 @@ pub(super) fn read(trigger: &Section<'_>, derived: Option<String>) -> Trigger {
     }
     read
 }
+
+/// Who asks a forge more often than this is a nuisance.
+const FREQUENT: Duration = Duration::from_secs(30);
 
 fn workflow_events() -> Vec<String> {
     vec!["push".into(), "workflow_dispatch".into()]
@@ -101,11 +109,36 @@ fn read_events(trigger: &Section<'_>, workflow: bool) -> Vec<TriggerEvent> {
     vec![first]
 }
 
+/// `poll`: a span, or "off" for none at all, which is zero.
+fn interval(text: &str) -> Result<Duration, Misread> {
+    match text {
+        "off" => Ok(Duration::ZERO),
+        text => match units::duration(text)? {
+            Duration::ZERO => Err(Misread::new("is no time at all", r#"write a span as in "5m", or "off""#)),
+            span => Ok(span),
+        },
+    }
+}
+
+/// What a look at the branch cannot know.
+fn read_poll(trigger: &Section<'_>, read: &Trigger) {
+    let Some(interval) = read.poll.filter(|interval| !interval.is_zero()) else { return };
+    let by_ci = read.on.iter().any(|event| matches!(event, TriggerEvent::WorkflowRun | TriggerEvent::Pipeline));
+    if by_ci {
+        trigger.notice("poll", "deploys the branch's tip whether its CI passed or not; leave it out to wait for CI");
+    } else if read.on.iter().any(|event| *event != TriggerEvent::Push) {
+        trigger
+            .notice("poll", "deploys the branch's tip, also between the events in on; leave it out to wait for them");
+    }
+    if interval < FREQUENT {
+        trigger.notice("poll", "is short: forges slow down or shut out who asks more often than every 30s");
+    }
+}
+
 fn read_what_is_to_come(trigger: &Section<'_>, read: &Trigger) {
     if read.forge != Forge::Github {
         trigger.not_active("forge", "webhooks of forges other than github");
     }
-    trigger.not_active("poll", "polling");
     trigger.not_active("rate_limit", "the limit of deploys");
     trigger.not_active("window", "deploy windows");
     trigger.not_active("approval", "approvals");

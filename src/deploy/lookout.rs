@@ -40,6 +40,7 @@ impl Rhythm {
     pub fn of(trigger: &Trigger) -> Rhythm {
         let by_push = trigger.on.iter().all(|event| *event == TriggerEvent::Push);
         match trigger.poll {
+            Some(Duration::ZERO) => Rhythm::Never,
             Some(interval) => Rhythm::Every(interval),
             None if by_push && !trigger.secrets.is_empty() => Rhythm::WhenBack,
             None => Rhythm::Never,

@@ -6,6 +6,7 @@
 use super::entry::{Kind, NewDeployment};
 use crate::base::{AppName, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
 use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Phase, StepReport, Trigger};
+use crate::deploy::tried::Attempt;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub const DELIVERIES_KEPT: usize = 10_000;
 pub const LOGGED_KEPT: usize = 1_000;
 /// How many releases per app a snapshot carries, many more than are ever kept on disk.
 pub const RELEASES_IN_SNAPSHOT: usize = 200;
+/// How many deploys per app a snapshot tells the outcome of.
+pub const ATTEMPTS_IN_SNAPSHOT: usize = 50;
 /// How many notices are kept.
 pub const NOTICES_KEPT: usize = 100;
 
@@ -172,6 +175,8 @@ pub struct AppSnapshot {
     pub wanted: BTreeMap<Option<ServiceName>, bool>,
     /// Good releases, the one that went live last first.
     pub good: Vec<GoodRelease>,
+    /// What deploys of known commits came to, newest first; at most [`ATTEMPTS_IN_SNAPSHOT`].
+    pub attempts: Vec<Attempt>,
     /// Releases by the deployments that made them, newest first.
     pub releases: Vec<ReleaseInfo>,
 }
@@ -203,7 +208,13 @@ impl Snapshot {
         self.highest = self.highest.max(row.number);
         let times = [Some(row.asked), row.began, row.finished];
         self.newest = times.into_iter().flatten().fold(self.newest, WallTime::max);
-        let releases = &mut self.apps.entry(row.app.clone()).or_default().releases;
+        let AppSnapshot { releases, attempts, .. } = self.apps.entry(row.app.clone()).or_default();
+        if let (Kind::Deploy, Some(commit)) = (row.kind, &row.commit)
+            && attempts.len() < ATTEMPTS_IN_SNAPSHOT
+        {
+            let (commit, trigger, status) = (commit.clone(), row.trigger, row.status);
+            attempts.push(Attempt { commit, trigger, status, failed: row.failed_phase });
+        }
         if let (Kind::Deploy, Some(release), Some(commit)) = (row.kind, &row.release, &row.commit)
             && releases.len() < RELEASES_IN_SNAPSHOT
         {

@@ -15,6 +15,7 @@ mod deploy;
 mod examples;
 mod listener;
 mod nginx;
+mod polling;
 mod power_cut;
 mod queue;
 mod readiness;

@@ -4,7 +4,7 @@ use super::random::Random;
 use crate::base::{AppName, Bytes, ServiceName};
 use crate::config::{
     Address, App, Backup, Command, Config, Deploy, Forge, Handover, Host, Listen, Nginx, Probe, ProbeTarget, Rate,
-    Ready, Rehearsal, RehearsalData, Restart, Service, Source, Step, StepPhase, Trigger, TriggerEvent,
+    Ready, Rehearsal, RehearsalData, Restart, Secret, Service, Source, Step, StepPhase, Trigger, TriggerEvent,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -99,12 +99,12 @@ fn app(name: &str, random: &mut Random) -> App {
         user: None,
         trigger: Trigger {
             forge: Forge::Github,
-            secrets: vec![],
+            secrets: if random.percent(50) { vec![Secret(b"shh".to_vec())] } else { vec![] },
             on: vec![TriggerEvent::Push],
             workflow: None,
             workflow_events: vec![],
             repository: None,
-            poll: None,
+            poll: random.pick(&[None, None, Some(60), Some(300), Some(1800)]).map(Duration::from_secs),
             rate_limit: None,
             window: None,
             approval: false,

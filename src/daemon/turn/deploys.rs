@@ -18,6 +18,9 @@ impl World {
         let Some(app) = self.apps.get_mut(&name).filter(|app| !app.removed) else {
             return self.end_unbegun(now, &deployment, DeployStatus::Cancelled, NOT_CONFIGURED.into(), actions);
         };
+        if deployment.plan().kind == Kind::Deploy {
+            app.note_asked(deployment.commit.as_ref(), deployment.trigger);
+        }
         app.queue.push_back(deployment);
         self.supersede_older(now, &name, actions);
         self.start_next(now, &name, actions);
@@ -149,6 +152,9 @@ impl World {
                 }
                 Fact::Identified { commit, release } => {
                     let previous = deployment.previous.clone();
+                    if deployment.plan().kind == Kind::Deploy {
+                        app.tried.is_for(&commit);
+                    }
                     app.known.insert(release.clone(), commit.clone());
                     entries.push(Entry::Release { number, commit, release, previous });
                 }
@@ -201,10 +207,7 @@ impl World {
     /// Whether a commit waits for its turn, or to be written down.
     fn a_newer_commit_comes(&self, name: &AppName) -> bool {
         let waiting = self.apps.get(name).into_iter().flat_map(|app| &app.queue);
-        let arriving = self.pending.values().flat_map(|pending| match pending {
-            Pending::Intake { deployments, .. } => &deployments[..],
-            _ => &[],
-        });
+        let arriving = self.pending.values().flat_map(Pending::arriving);
         waiting.chain(arriving.filter(|new| new.app == *name)).any(|new| new.plan().kind == Kind::Deploy)
     }
 
@@ -241,6 +244,9 @@ impl World {
         let number = deployment.number;
         for seen in app.seen.values_mut().filter(|seen| seen.deployment == Some(number)) {
             seen.status = Some(end.status);
+        }
+        if let Some(commit) = deployment.commit.as_ref().filter(|_| deployment.plan().kind == Kind::Deploy) {
+            app.tried.ends(commit, end.status, end.failed);
         }
         let release = deployment.release.clone();
         if end.status == DeployStatus::Success

@@ -177,6 +177,7 @@ fn without_an_interval_only_missed_pushes_are_looked_for() {
     let table = [
         (Push, true, None, Rhythm::WhenBack),
         (Push, false, None, Rhythm::Never),
+        (Push, true, Some(Duration::ZERO), Rhythm::Never),
         (WorkflowRun, true, None, Rhythm::Never),
         (Pipeline, true, None, Rhythm::Never),
         (Tag, true, None, Rhythm::Never),
