@@ -124,7 +124,8 @@ secret = { file = "secrets/@NAME@" }
 #workflow_events = ["push", "workflow_dispatch"]
 # The repository as the forge names it; derived from git above where it can be.
 #repository = "OWNER/NAME"
-# Ask the repository now and then, for machines that no webhook reaches.
+# Ask the repository now and then, for machines that no webhook reaches. Without it: once at the start and when the
+# network is back, for a push that was missed; "off": never.
 #poll = "5m"
 # Put off what comes too often; wait for a quiet hour; wait for `pintle approve`.
 #rate_limit = "6/hour"

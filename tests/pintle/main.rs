@@ -17,6 +17,7 @@ mod examples;
 mod gates;
 mod listener;
 mod nginx;
+mod polling;
 mod power_cut;
 mod queue;
 mod readiness;

@@ -39,6 +39,7 @@ fn rules(window: Option<Window>, rate_limit: Option<Rate>, approval: bool) -> Tr
         workflow: None,
         workflow_events: vec![],
         repository: None,
+        generic: None,
         poll: None,
         rate_limit,
         window,
