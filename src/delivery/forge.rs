@@ -86,8 +86,17 @@ pub(super) fn delivery_id(head: &RequestHead<'_>, headers: &[&str]) -> Result<Op
 
 /// The event's name, from the first of `headers` that is there.
 pub(super) fn event_name<'a>(head: &RequestHead<'a>, headers: &[&str]) -> Result<&'a str, Refusal> {
-    let found = headers.iter().find_map(|header| head.header(header));
-    found.ok_or_else(|| Refusal::new(400, format!("the header {} is missing", headers.first().unwrap_or(&""))))
+    let header = headers.first().copied().unwrap_or_default();
+    match headers.iter().find_map(|header| head.header(header)) {
+        Some(name) if is_event_name(name) => Ok(name),
+        Some(_) => Err(Refusal::new(400, format!("the header {header} is not an event's name"))),
+        None => Err(Refusal::new(400, format!("the header {header} is missing"))),
+    }
+}
+
+/// Names are kept with the delivery: short ones, of visible characters and blanks (`Push Hook`).
+pub(super) fn is_event_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 /// What a known forge makes of an event it has no use for.
