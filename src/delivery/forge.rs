@@ -4,6 +4,7 @@
 //! an answer is put into a sentence, a status or a deployment is not a forge's affair.
 
 use super::happening::Happening;
+use super::payload::Format;
 use super::{AppTrigger, Refusal, RequestHead, bitbucket, generic, gitea, github, gitlab, shown};
 use crate::base::CommitId;
 use crate::config::Forge;
@@ -13,10 +14,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The bytes of a request: as they came, and the JSON in them (`None`: there is none that can be had).
+/// The bytes of a request, and how they are written.
 pub(super) struct Sent<'a> {
     pub body: &'a [u8],
-    pub json: Option<&'a [u8]>,
+    pub format: Format,
+}
+
+impl<'a> Sent<'a> {
+    /// The JSON in the body. Decodes a form each time: before a proof only where what was signed is the JSON.
+    pub(super) fn json(&self) -> Result<Cow<'a, [u8]>, Refusal> {
+        self.format.json(self.body)
+    }
 }
 
 /// Whether a request is from whom it says it is.

@@ -2,7 +2,10 @@
 
 use crate::world::site::SECRET;
 use crate::world::{App, Reply, Request, World};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
+use pintle::base::Moment;
 use pintle::control::DeployStatus;
 use std::fs;
 
@@ -96,6 +99,31 @@ fn each_forges_webhook_ends_in_a_live_release() {
         world.shop().serves(&version);
         send(&world, &delivery(forge, event, &version, &body)).ignored();
     }
+}
+
+#[test]
+fn gitlabs_signing_token_is_held_to_this_machines_clock() {
+    let key = [7; 32];
+    let app = shop_of("gitlab", "owner/apps/nutricount", "push").set("trigger", "secret", "{ env = \"SIGNING\" }");
+    let world = World::with([app]);
+    fs::write(world.config().join("pintle.env"), format!("SIGNING=whsec_{}\n", BASE64.encode(key))).unwrap();
+    let world = world.up();
+    let body = about("gitlab/push.json", &world.shop().version("v1", &[]));
+    let now = Moment::now().wall.0 / 1000;
+    let signed_at = |seconds: i64| {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).unwrap();
+        mac.update(format!("a-delivery.{seconds}.{body}").as_bytes());
+        let signature = format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()));
+        let request = Request::post("/webhook/shop").header("Content-Type", "application/json").body(body.as_str());
+        let request = request.header("X-Gitlab-Event", "Push Hook").header("webhook-id", "a-delivery");
+        send(&world, &request.header("webhook-timestamp", &seconds.to_string()).header("webhook-signature", &signature))
+    };
+    let late = signed_at(now - 600).is(401).json();
+    assert!(late["message"].as_str().is_some_and(|why| why.contains("this machine's clock")), "{late}");
+    signed_at(now + 600).is(401);
+    world.end_of(signed_at(now).accepted());
+    world.shop().serves("v1");
+    signed_at(now).ignored();
 }
 
 #[test]
