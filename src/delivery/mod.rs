@@ -161,6 +161,12 @@ pub fn decide(apps: &[AppTrigger], head: &RequestHead<'_>, body: &[u8]) -> Decis
     decided(apps, head, body).unwrap_or_else(Decision::Refuse)
 }
 
+/// Whether a request with such a head can be acted on at all, said before its body is read: `Err` is 404 or 415.
+pub fn may_enter(apps: &[AppTrigger], door: Door<'_>, content_type: Option<&str>) -> Result<(), Refusal> {
+    named_by(door, apps)?;
+    Format::of(content_type).map(drop)
+}
+
 fn decided(apps: &[AppTrigger], head: &RequestHead<'_>, body: &[u8]) -> Result<Decision, Refusal> {
     let meant = named_by(head.door, apps)?;
     let sent = Sent { body, format: Format::of(head.header("Content-Type"))? };
@@ -243,8 +249,7 @@ fn unsigned() -> Refusal {
 
 /// Asks each app of the repository: a delivery of all that want something, or the reasons why none does.
 fn settle(told: Told<'_>, trigger: Trigger, apps: &[&AppTrigger]) -> Decision {
-    let mut delivery =
-        Delivery { id: told.id.clone(), trigger, event: told.event.clone(), wants: Vec::new(), ignored: None };
+    let mut delivery = Delivery::new(told.id.clone(), trigger, told.event.clone());
     let repository = told.repository.as_deref();
     let ours: Vec<&AppTrigger> = apps.iter().copied().filter(|app| app.is_of(repository)).collect();
     let mut reasons = Vec::new();
