@@ -253,3 +253,6 @@ fn repository(text: &str) -> Result<String, Misread> {
     let good = text.split('/').count() >= 2 && text.split('/').all(part);
     if good { Ok(text.into()) } else { Err(Misread::new("is not a repository's name", r#"write "OWNER/NAME""#)) }
 }
+
+#[cfg(test)]
+mod tests;

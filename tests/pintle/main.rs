@@ -14,6 +14,7 @@ mod cli;
 mod deliveries;
 mod deploy;
 mod examples;
+mod forges;
 mod gates;
 mod listener;
 mod nginx;
