@@ -11,7 +11,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
 /// The first inherited socket, by systemd's convention.
-const FIRST: RawFd = 3;
+pub(super) const FIRST: RawFd = 3;
 
 const BY_HAND: &str = "it is started by `pintle run`, which passes it the listening socket and the setup; \
                        write a [listen] table into pintle.toml and start `pintle run`";

@@ -19,6 +19,7 @@ mod wait;
 mod tests;
 
 use crate::delivery::AppTrigger;
+use crate::os::confine;
 use routes::Routes;
 use serde::{Deserialize, Serialize};
 use server::Socket;
@@ -37,6 +38,9 @@ pub struct Setup {
     /// Every app that a request may trigger.
     pub apps: Vec<AppTrigger>,
 }
+
+/// Descriptors the listener may have open: a connection takes two, and the half dozen beside them.
+const OPEN_FILES: u64 = 1024;
 
 /// Why the listener ends.
 struct Failure {
@@ -65,6 +69,12 @@ fn listen() -> Failure {
 }
 
 fn serve(socket: Socket, setup: Setup) -> Failure {
+    let listening = [inherit::FIRST];
+    let confinement = confine::now(&confine::Needs { open_files: OPEN_FILES, listening: &listening });
+    match confinement.missing() {
+        [] => log::info!("listener confined: {confinement}"),
+        _ => log::warn!("listener confined: {confinement}"),
+    }
     log::info!("listening on {socket}; apps: {}", setup.apps.len());
     crate::os::memory::rest();
     let error = server::serve(socket, Routes::new(setup));

@@ -42,6 +42,7 @@ impl Hands {
         start.program = Some("/proc/self/exe");
         start.user = user.as_ref();
         start.no_new_privs = true;
+        start.no_capabilities = true;
         start.sockets = vec![socket.as_fd()];
         start.fd_names = vec!["listen".into()];
         let stdin: OwnedFd = stdin.into();
