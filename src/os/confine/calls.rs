@@ -89,6 +89,8 @@ const OF_THIS_ARCHITECTURE: &[c_long] = &[libc::SYS_poll, libc::SYS_epoll_wait, 
 #[cfg(target_arch = "arm")]
 const OF_THIS_ARCHITECTURE: &[c_long] = &[
     libc::SYS_poll,
+    libc::SYS_recv,
+    libc::SYS_send,
     libc::SYS_epoll_wait,
     libc::SYS__newselect,
     libc::SYS_fstat64,
@@ -110,9 +112,9 @@ const OF_THIS_ARCHITECTURE: &[c_long] = &[
 const OF_THIS_ARCHITECTURE: &[c_long] = &[];
 
 #[cfg(not(target_arch = "arm"))]
-use libc::{SYS_fcntl as FCNTL, SYS_mmap as MMAP};
+pub(super) use libc::{SYS_fcntl as FCNTL, SYS_mmap as MMAP};
 #[cfg(target_arch = "arm")]
-use libc::{SYS_fcntl64 as FCNTL, SYS_mmap2 as MMAP};
+pub(super) use libc::{SYS_fcntl64 as FCNTL, SYS_mmap2 as MMAP};
 
 /// Its arguments lie in memory, where a filter cannot look: libc is told that there is none and uses `clone`.
 const MISSING: &[c_long] = &[libc::SYS_clone3];
