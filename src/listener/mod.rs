@@ -40,7 +40,7 @@ pub struct Setup {
 }
 
 /// Descriptors the listener may have open: a connection takes two, and the half dozen beside them.
-const OPEN_FILES: u64 = 1024;
+const OPEN_FILES: u32 = 1024;
 
 /// Why the listener ends.
 struct Failure {

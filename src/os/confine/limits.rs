@@ -10,11 +10,11 @@ use std::io;
 
 /// Threads and processes of our user. The kernel counts all of the user's, an application's too where there is only one
 /// user, so it ends a bomb and nothing less.
-const PROCESSES: u64 = 4096;
+const PROCESSES: u32 = 4096;
 
 /// Lowers hard and soft limits, and makes us unreadable: no debugger, no `/proc/PID/mem`, `environ` or `fd` for another
 /// process of our user. `/proc/PID/stat`, which tells what we use, stays open to all.
-pub(super) fn tighten(open_files: u64) -> io::Result<()> {
+pub(super) fn tighten(open_files: u32) -> io::Result<()> {
     let mut limits = vec![
         (Resource::RLIMIT_NOFILE, open_files),
         (Resource::RLIMIT_NPROC, PROCESSES),
@@ -30,7 +30,8 @@ pub(super) fn tighten(open_files: u64) -> io::Result<()> {
     }
     for (resource, most) in limits {
         let (_, hard) = getrlimit(resource)?;
-        setrlimit(resource, most.min(hard), most.min(hard))?;
+        let limit = hard.min(most.into());
+        setrlimit(resource, limit, limit)?;
     }
     // SAFETY: passes integers only.
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into()).map(drop)

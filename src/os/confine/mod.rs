@@ -20,8 +20,8 @@ use std::os::fd::RawFd;
 /// What the process goes on using.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs<'a> {
-    /// Descriptors it may have open at a time; what it was given is never raised.
-    pub open_files: u64,
+    /// Descriptors it may have open at a time, as far as it was given so many.
+    pub open_files: u32,
     /// Sockets that it shares with other processes and only accepts from: shut down, connected or changed by one, they
     /// would be so for all. They must be as they are to stay (non-blocking or not).
     pub listening: &'a [RawFd],
