@@ -71,10 +71,7 @@ fn listen() -> Failure {
 fn serve(socket: Socket, setup: Setup) -> Failure {
     let listening = [inherit::FIRST];
     let confinement = confine::now(&confine::Needs { open_files: OPEN_FILES, listening: &listening });
-    match confinement.missing() {
-        [] => log::info!("listener confined: {confinement}"),
-        _ => log::warn!("listener confined: {confinement}"),
-    }
+    log::info!("listener confined: {confinement}");
     log::info!("listening on {socket}; apps: {}", setup.apps.len());
     crate::os::memory::rest();
     let error = server::serve(socket, Routes::new(setup));

@@ -10,7 +10,7 @@ use crate::world::{World, is_root, processes, wait_until};
 use pintle::base::{AppName, DeployId};
 use pintle::control::{Answer, Delivery, DeployAsked, DeployStatus, Request as Ask, Trigger, Want, Wanted};
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -191,6 +191,8 @@ fn network(intruder: &mut Puppet, world: &World) {
     intruder.is_refused("dup", libc::SYS_dup, [PUBLIC, 0, 0, 0, 0, 0]);
     intruder.is_refused("send the port", libc::SYS_sendmsg, [PUBLIC, address, 0, 0, 0, 0]);
 
+    turn_a_visitor_round(intruder, world, address);
+
     let socket = intruder.unix_socket();
     let [address, size] = intruder.unix_address(b"/tmp/pintle-intruder.sock");
     intruder.is_refused("bind a Unix socket", libc::SYS_bind, [socket, address, size, 0, 0, 0]);
@@ -207,6 +209,29 @@ fn network(intruder: &mut Puppet, world: &World) {
     let expected = if version >= 6 { -i64::from(libc::EPERM) } else { 0 };
     assert_eq!(answer, expected, "an abstract socket, with Landlock v{version}");
     assert_eq!(intruder.call(libc::SYS_close, [socket, 0, 0, 0, 0, 0]), 0);
+}
+
+/// A connection that came from outside can be dissolved, but not be made to another place - by Landlock, as a filter
+/// cannot see whether it is the address of a Unix socket.
+fn turn_a_visitor_round(intruder: &mut Puppet, world: &World, elsewhere: u64) {
+    let visitor = TcpStream::connect(("127.0.0.1", world.hook)).unwrap();
+    let port = visitor.local_addr().unwrap().port().to_be_bytes();
+    let (peer, size) = (intruder.put(&[0; 128]), intruder.put(&128_u32.to_ne_bytes()));
+    let connection = wait_until("the visitor among the listener's descriptors", || {
+        (PUBLIC + 1..200).find(|fd| {
+            intruder.call(libc::SYS_getpeername, [*fd, peer, size, 0, 0, 0]) == 0 && intruder.get(peer + 2, 2) == port
+        })
+    });
+    let flags = (libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL) as u64;
+    intruder.is_refused("send elsewhere", libc::SYS_sendto, [connection, peer, 1, flags, elsewhere, 16]);
+    if landlock(world) >= 4 {
+        // A copy, because the listener closes its own as soon as the visitor is gone.
+        let copy = intruder.call(libc::SYS_fcntl, [connection, libc::F_DUPFD_CLOEXEC as u64, 0, 0, 0, 0]) as u64;
+        let nowhere = intruder.put(&[0; 16]);
+        assert_eq!(intruder.call(libc::SYS_connect, [copy, nowhere, 16, 0, 0, 0]), 0);
+        intruder.is_refused("connect elsewhere", libc::SYS_connect, [copy, elsewhere, 16, 0, 0, 0]);
+        assert_eq!(intruder.call(libc::SYS_close, [copy, 0, 0, 0, 0, 0]), 0);
+    }
 }
 
 /// What the listener itself has told of the kernel's Landlock; 0: there is none.

@@ -35,13 +35,6 @@ pub struct Confinement {
     missing: Vec<String>,
 }
 
-impl Confinement {
-    /// What does not hold, each with its reason; empty where every layer does.
-    pub fn missing(&self) -> &[String] {
-        &self.missing
-    }
-}
-
 /// `user nobody, no capabilities, limits, Landlock v7, seccomp`.
 impl fmt::Display for Confinement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
