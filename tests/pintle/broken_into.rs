@@ -10,6 +10,7 @@ use crate::world::{World, is_root, processes, wait_until};
 use pintle::base::{AppName, DeployId};
 use pintle::control::{Answer, Delivery, DeployAsked, DeployStatus, Request as Ask, Trigger, Want, Wanted};
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -91,10 +92,11 @@ fn the_kernel_refuses_what_an_intruder_would_try() {
     let other = *threads(pid).iter().find(|thread| **thread != pid).expect("the listener has threads");
     // Whatever thread it is: each is confined.
     for thread in [pid, other] {
+        let visitor = visitor(&world);
         let mut intruder = Puppet::attach(pid, thread);
         files(&mut intruder, &world, daemon);
         processes_of_others(&mut intruder, daemon, app);
-        network(&mut intruder, &world);
+        network(&mut intruder, &world, &visitor);
         kernel(&mut intruder);
     }
     assert!(world.control().exists());
@@ -171,7 +173,7 @@ fn processes_of_others(intruder: &mut Puppet, daemon: i32, app: i32) {
     }
 }
 
-fn network(intruder: &mut Puppet, world: &World) {
+fn network(intruder: &mut Puppet, world: &World, visitor: &TcpStream) {
     let stream = libc::SOCK_STREAM as u64;
     for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK] {
         intruder.is_refused("a socket", libc::SYS_socket, [family as u64, stream, 0, 0, 0, 0]);
@@ -191,7 +193,7 @@ fn network(intruder: &mut Puppet, world: &World) {
     intruder.is_refused("dup", libc::SYS_dup, [PUBLIC, 0, 0, 0, 0, 0]);
     intruder.is_refused("send the port", libc::SYS_sendmsg, [PUBLIC, address, 0, 0, 0, 0]);
 
-    turn_a_visitor_round(intruder, world, address);
+    turn_a_visitor_round(intruder, world, visitor, address);
 
     let socket = intruder.unix_socket();
     let [address, size] = intruder.unix_address(b"/tmp/pintle-intruder.sock");
@@ -211,17 +213,23 @@ fn network(intruder: &mut Puppet, world: &World) {
     assert_eq!(intruder.call(libc::SYS_close, [socket, 0, 0, 0, 0, 0]), 0);
 }
 
+/// Somebody who has been answered once and stays connected.
+fn visitor(world: &World) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", world.hook)).unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+    stream
+}
+
 /// A connection that came from outside can be dissolved, but not be made to another place - by Landlock, as a filter
 /// cannot see whether it is the address of a Unix socket.
-fn turn_a_visitor_round(intruder: &mut Puppet, world: &World, elsewhere: u64) {
-    let visitor = TcpStream::connect(("127.0.0.1", world.hook)).unwrap();
+fn turn_a_visitor_round(intruder: &mut Puppet, world: &World, visitor: &TcpStream, elsewhere: u64) {
     let port = visitor.local_addr().unwrap().port().to_be_bytes();
     let (peer, size) = (intruder.put(&[0; 128]), intruder.put(&128_u32.to_ne_bytes()));
-    let connection = wait_until("the visitor among the listener's descriptors", || {
-        (PUBLIC + 1..200).find(|fd| {
-            intruder.call(libc::SYS_getpeername, [*fd, peer, size, 0, 0, 0]) == 0 && intruder.get(peer + 2, 2) == port
-        })
-    });
+    let is_it = |intruder: &mut Puppet, fd| {
+        intruder.call(libc::SYS_getpeername, [fd, peer, size, 0, 0, 0]) == 0 && intruder.get(peer + 2, 2) == port
+    };
+    let connection = (PUBLIC + 1..200).find(|fd| is_it(intruder, *fd)).expect("the visitor's connection");
     let flags = (libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL) as u64;
     intruder.is_refused("send elsewhere", libc::SYS_sendto, [connection, peer, 1, flags, elsewhere, 16]);
     if landlock(world) >= 4 {

@@ -188,10 +188,7 @@ pub(super) fn rules(listening: &[u32], own: u32) -> Vec<Rule<'_>> {
         vec![When::IsNoneOf(0, listening), When::IsOneOf(1, SOCKET_LEVELS), When::IsOneOf(2, SOCKET_OPTIONS)],
     );
     allow(FCNTL, vec![When::IsNoneOf(0, listening), When::IsOneOf(1, FCNTL_COMMANDS)]);
-    allow(
-        libc::SYS_ioctl,
-        vec![When::IsNoneOf(0, listening), When::IsOneOf(1, &[libc::FIONBIO as u32, libc::FIONREAD as u32])],
-    );
+    allow(libc::SYS_ioctl, vec![When::IsOneOf(1, &[libc::FIONBIO as u32, libc::FIONREAD as u32])]);
 
     allow(MMAP, vec![When::Bits(2, libc::PROT_EXEC as u32, 0)]);
     allow(libc::SYS_mprotect, vec![When::Bits(2, libc::PROT_EXEC as u32, 0)]);

@@ -22,8 +22,8 @@ use std::os::fd::RawFd;
 pub struct Needs<'a> {
     /// Descriptors it may have open at a time, as far as it was given so many.
     pub open_files: u32,
-    /// Sockets that it shares with other processes and only accepts from: shut down, connected or changed by one, they
-    /// would be so for all. They must be as they are to stay (non-blocking or not).
+    /// Sockets that it shares with other processes and only accepts from: shut down, connected or set by one, they would be
+    /// so for all.
     pub listening: &'a [RawFd],
 }
 
