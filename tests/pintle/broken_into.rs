@@ -225,8 +225,9 @@ fn visitor(world: &World) -> TcpStream {
 /// cannot see whether it is the address of a Unix socket.
 fn turn_a_visitor_round(intruder: &mut Puppet, world: &World, visitor: &TcpStream, elsewhere: u64) {
     let port = visitor.local_addr().unwrap().port().to_be_bytes();
-    let (peer, size) = (intruder.put(&[0; 128]), intruder.put(&128_u32.to_ne_bytes()));
+    let peer = intruder.put(&[0; 128]);
     let is_it = |intruder: &mut Puppet, fd| {
+        let size = intruder.put(&128_u32.to_ne_bytes());
         intruder.call(libc::SYS_getpeername, [fd, peer, size, 0, 0, 0]) == 0 && intruder.get(peer + 2, 2) == port
     };
     let connection = (PUBLIC + 1..200).find(|fd| is_it(intruder, *fd)).expect("the visitor's connection");
