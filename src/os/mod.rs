@@ -7,6 +7,7 @@ pub mod backup;
 pub mod cancel;
 pub mod cgroup;
 pub mod command;
+pub mod confine;
 pub mod connections;
 pub mod fdstore;
 pub mod files;
