@@ -5,9 +5,10 @@
 use super::world::{AppWorld, World};
 use crate::base::{AppName, Moment, ServiceName};
 use crate::control::{
-    AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, PublicApp,
-    PublicStatus, RunState, ServiceView, StatusReport,
+    AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, PublicApp,
+    PublicStatus, RunState, ServiceView, StatusReport, WaitingView,
 };
+use crate::deploy::Deployment;
 use crate::supervise::{Slot, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +88,8 @@ impl World {
             release: app.live.as_ref().map(|live| live.release.clone()),
             commit: app.live.as_ref().and_then(|live| live.commit.as_ref()).map(|commit| commit.to_string()),
             deploying: app.active.as_ref().map(|deployment| deployment.number),
-            waiting: app.queue.iter().map(|deployment| deployment.number).collect(),
+            waiting: app.queue.iter().map(waiting_view).collect(),
+            poll: app.lookout.looks_at_all().then(|| poll_view(now, app)),
             probes: probes.collect(),
             services: services.collect(),
         }
@@ -110,6 +112,28 @@ impl World {
             last_exit: slot.machine.last_exit().map(str::to_string),
             release: slot.release.clone(),
         }
+    }
+}
+
+fn waiting_view(deployment: &Deployment) -> WaitingView {
+    let commit = deployment.commit.as_ref().map(|commit| commit.to_string());
+    let waits = deployment.waiting.as_ref();
+    WaitingView {
+        number: deployment.number,
+        commit: commit.or_else(|| deployment.requested.clone()),
+        reason: waits.map_or("waits for its turn".into(), |waits| waits.reason.clone()),
+        until: waits.and_then(|waits| waits.until),
+    }
+}
+
+fn poll_view(now: Moment, app: &AppWorld) -> PollView {
+    let seen = app.lookout.seen.as_ref();
+    let next = app.lookout.deadline(true).map(|at| now.wall.plus(at.saturating_sub(now.mono)));
+    PollView {
+        last: seen.map(|seen| seen.at),
+        ok: seen.map(|seen| seen.result.is_ok()),
+        result: seen.map(|seen| seen.result.clone().unwrap_or_else(|why| why)),
+        next,
     }
 }
 

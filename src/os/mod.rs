@@ -19,6 +19,7 @@ pub mod lock;
 pub mod logfile;
 pub mod memory;
 mod message;
+pub mod network;
 pub mod notify;
 pub mod output;
 pub mod poll;

@@ -2,7 +2,8 @@
 //!
 //! Every call runs with a clean environment, never asks anyone anything, runs no hook and meets outside strings only
 //! after they were checked. `access` is how git proves who it is, `mirror` the bare copy of the configured branch,
-//! `checkout` a working tree from it, `complaint` what git's error texts mean for people. Line: nothing here knows
+//! `checkout` a working tree from it, `presence` whether an object is
+//! there at all, `complaint` what git's error texts mean for people. Line: nothing here knows
 //! releases or deploys.
 
 mod access;
@@ -11,6 +12,7 @@ mod complaint;
 #[cfg(test)]
 pub(in crate::os) mod fixture;
 mod mirror;
+mod presence;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -145,6 +147,18 @@ impl Call {
             }
         });
         judge(ending, timeout, &said).map(drop)
+    }
+    /// Runs the call within the limits and returns what it said, at most [`REMEMBERED`] bytes of it and what came with
+    /// them.
+    fn answer(&self, limits: &mut Limits) -> Result<String, Failure> {
+        let timeout = limits.left();
+        let mut said = Vec::new();
+        let ending = command::run(&self.spec, timeout, limits.cancel, &mut |bytes| {
+            if said.len() < REMEMBERED {
+                said.extend_from_slice(bytes);
+            }
+        });
+        judge(ending, timeout, &said)
     }
     /// Runs the call as a question and returns its answer. Warnings of git may stand between the lines.
     fn ask(&self) -> Result<String, Failure> {
