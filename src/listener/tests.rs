@@ -1,5 +1,6 @@
 //! The listener as clients meet it: real sockets in front, a played daemon behind.
 
+mod hostile;
 mod stage;
 
 use super::routes::WAITERS;
