@@ -8,6 +8,7 @@
 
 pub mod ask;
 mod daemon;
+mod guard;
 mod hooks;
 mod inherit;
 mod pages;

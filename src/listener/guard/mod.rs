@@ -1,0 +1,5 @@
+//! The guard: one thread that owns every public connection and admits whole, strictly parsed, bounded requests only.
+
+#![allow(dead_code)] // The parts come before the loop that joins them.
+
+mod wire;
