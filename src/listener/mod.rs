@@ -8,7 +8,7 @@
 
 pub mod ask;
 mod daemon;
-mod guard;
+pub mod guard;
 mod hooks;
 mod inherit;
 mod pages;
@@ -20,6 +20,7 @@ mod wait;
 mod tests;
 
 use crate::delivery::AppTrigger;
+pub use guard::Material;
 use routes::Routes;
 use serde::{Deserialize, Serialize};
 use server::Socket;
@@ -35,6 +36,9 @@ pub struct Setup {
     pub daemon_pid: u32,
     /// The largest body accepted, in bytes.
     pub max_body: u64,
+    /// What TLS is done with; `None`: plain HTTP.
+    #[serde(default)]
+    pub tls: Option<Material>,
     /// Every app that a request may trigger.
     pub apps: Vec<AppTrigger>,
 }

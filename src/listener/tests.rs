@@ -316,7 +316,8 @@ fn it_answers_on_a_unix_socket_too() {
     play(&scratch, accepting(DeployStatus::Success, Phase::Done));
     let path = scratch.dir.join("public.sock");
     let socket = UnixListener::bind(&path).unwrap();
-    let setup = Setup { socket: scratch.socket(), daemon_pid: 0, max_body: MAX_BODY, apps: vec![app("web")] };
+    let setup =
+        Setup { socket: scratch.socket(), daemon_pid: 0, max_body: MAX_BODY, tls: None, apps: vec![app("web")] };
     thread::spawn(move || server::serve(Socket::Unix(socket), Routes::new(setup)));
     let got = exchange(UnixStream::connect(&path).unwrap(), &signed("/webhook", "push", PUSH));
     assert_eq!(got.status, 202, "{got:?}");

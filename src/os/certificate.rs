@@ -4,7 +4,7 @@
 //! when one is to be made is decided in `daemon::turn`.
 
 use crate::base::WallTime;
-use crate::config::{Address, Certificate, Secret};
+use crate::config::{Address, Certificate, Secret, Tls};
 use crate::os::files::{because, make_dir, replace};
 use crate::os::host::hostname;
 use rcgen::{
@@ -36,6 +36,14 @@ fn dir(state_dir: &Path) -> PathBuf {
 /// Where the pair is kept.
 pub fn place(state_dir: &Path) -> PathBuf {
     dir(state_dir).join("self-signed.pem")
+}
+
+/// What the listener does TLS with: somebody's files, or the pair that was made earlier - which may not have been yet.
+pub fn in_use(tls: &Tls, state_dir: &Path) -> Result<Option<Certificate>, String> {
+    match tls {
+        Tls::SelfSigned => kept(state_dir).map_err(|error| error.to_string()),
+        Tls::Files { cert, key } => Certificate::read(cert, key).map(Some).map_err(|unfit| unfit.to_string()),
+    }
 }
 
 /// The pair that was made earlier. `None`: there is none, or what lies there is no pair (which is said to the journal).
