@@ -89,15 +89,7 @@ fn read_listen(listen: &Section<'_>) -> Listen {
         dashboard: listen.boolean("dashboard").unwrap_or(true),
         token: secret(listen, "token"),
     };
-    for (key, what) in [
-        ("memory_budget", "the budget for all bodies together"),
-        ("connections", "the limit of connections"),
-        ("header_timeout", "the deadline of a request's head"),
-        ("body_timeout", "the deadline of a request's body"),
-        ("rate_limit", "the rate limit per address"),
-        ("dashboard", "the dashboard"),
-        ("token", "the dashboard's token"),
-    ] {
+    for (key, what) in [("dashboard", "the dashboard"), ("token", "the dashboard's token")] {
         listen.not_active(key, what);
     }
     if read.max_body > read.memory_budget {

@@ -1,12 +1,15 @@
 //! Which request is answered by what: contracts, section 3.
 
 use super::Setup;
-use super::ask::{Ask, Reply};
+use super::ask::{Ask, Reply, Stream};
 use super::daemon::Daemon;
+use super::guard::{Admission, Entrance};
+use super::notes::Notes;
 use super::{hooks, pages, wait};
 use crate::config::Forge;
-use crate::control::Delivery;
+use crate::control::{Delivery, Trigger};
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,6 +25,7 @@ pub struct Routes {
     apps: Vec<AppTrigger>,
     max_body: u64,
     daemon: Daemon,
+    notes: Option<Notes>,
     waiters: Seats,
     couriers: Seats,
 }
@@ -32,10 +36,15 @@ pub enum Outcome {
     Now(Reply),
     /// What this returns: it takes longer than a thread that answers requests has, and gets one of its own.
     Later(Errand),
+    /// What this writes, piece by piece, on a thread of its own.
+    Stream(Stream),
 }
 
 /// Work that ends in an answer.
 pub type Errand = Box<dyn FnOnce() -> Reply + Send>;
+
+/// What a request for a page may carry: nobody reads it.
+const PAGE_BODY: u64 = 8 << 10;
 
 enum Route<'a> {
     Hook(Door<'a>),
@@ -48,16 +57,12 @@ impl Routes {
     pub fn new(setup: Setup) -> Arc<Routes> {
         Arc::new(Routes {
             apps: setup.apps,
-            max_body: setup.max_body,
+            max_body: setup.limits.max_body,
+            notes: notes(&setup.socket),
             daemon: Daemon::at(setup.socket),
             waiters: Seats::of(WAITERS),
             couriers: Seats::of(COURIERS),
         })
-    }
-
-    /// The largest body accepted, in bytes.
-    pub fn max_body(&self) -> u64 {
-        self.max_body
     }
 
     /// Answers a whole request.
@@ -76,6 +81,7 @@ impl Routes {
         match delivery::decide(&self.apps, &RequestHead { door, headers: &ask.headers }, &ask.body) {
             Decision::Refuse(refusal) => {
                 log::debug!("{:?} refused with {}: {}", ask.path, refusal.status, refusal.message);
+                self.note_refused(door, &refusal.message, ask);
                 Outcome::Now(Reply::error(refusal.status, refusal.message))
             }
             Decision::Ignore(why) => {
@@ -86,6 +92,17 @@ impl Routes {
                 let wait = matches!(door, Door::Deploy { .. }) && ask.says("wait");
                 self.deliver(delivery, wait)
             }
+        }
+    }
+
+    fn note_refused(&self, door: Door<'_>, why: &str, ask: &Ask) {
+        let trigger = match door {
+            Door::Webhook { .. } => Trigger::Webhook,
+            Door::Deploy { .. } => Trigger::Deploy,
+        };
+        let from = ask.peer.map_or("a Unix socket".into(), |peer| peer.ip().to_string());
+        if let Some(notes) = &self.notes {
+            notes.refused(trigger, why, from);
         }
     }
 
@@ -115,6 +132,30 @@ impl Routes {
             Err(unwanted) => unwanted.reply(),
         }
     }
+}
+
+impl Entrance for Routes {
+    fn admit(&self, method: &str, path: &str, content_type: Option<&str>) -> Result<Admission, Reply> {
+        match (route(path), method) {
+            (None, _) => Err(Reply::error(404, "no such page")),
+            (Some(Route::Hook(door)), "POST") => {
+                delivery::may_enter(&self.apps, door, content_type)
+                    .map_err(|refusal| Reply::error(refusal.status, refusal.message))?;
+                Ok(Admission { max_body: self.max_body, is_counted: true })
+            }
+            (Some(Route::Hook(_)), _) => Err(not_allowed("POST")),
+            (Some(Route::Health | Route::Status), "GET" | "HEAD") => {
+                Ok(Admission { max_body: self.max_body.min(PAGE_BODY), is_counted: false })
+            }
+            (Some(_), _) => Err(not_allowed("GET, HEAD")),
+        }
+    }
+}
+
+/// Without a thread for them there are no notes, and everything else goes on.
+fn notes(socket: &Path) -> Option<Notes> {
+    let started = Notes::start(Daemon::at(socket.to_owned()));
+    started.inspect_err(|error| log::error!("no thread for the log of deliveries: {error}")).ok()
 }
 
 fn route(path: &str) -> Option<Route<'_>> {
