@@ -108,6 +108,11 @@ fn a_certificate_of_our_own_serves_a_deploy_and_survives_a_restart() {
     world.stop_daemon();
     assert_eq!(up(&mut world), shown, "the same one, which others have come to trust");
     answers(&world, &client);
+
+    fs::remove_file(own(&world)).unwrap();
+    world.pintle(&["reload"]).exits(0);
+    world.wait("another one", || tls(&world).filter(|tls| tls.fingerprint != shown.fingerprint));
+    answers(&world, &trusting(&[&fs::read_to_string(own(&world)).unwrap()]));
 }
 
 #[test]
@@ -228,6 +233,24 @@ fn a_broken_pair_changes_nothing_and_is_said_until_it_is_whole() {
     certbot.put(2, "privkey", &second.1);
     answers(&world, &trusting(&[&second.0]));
     wait_until("no notice", || notices().is_empty().then_some(()));
+}
+
+#[test]
+fn without_its_certificate_the_apps_run_and_the_listener_waits() {
+    let pair = made((2050, 1, 1));
+    let (mut world, certbot) = behind_certbot(&pair);
+    let client = trusting(&[&pair.0]);
+    let commit = world.shop().version("v1", &[]);
+    world.end_of(send(&world, &client, &world.shop().push_request("main", &commit)).unwrap().accepted());
+    world.stop_daemon();
+    fs::rename(certbot.file("privkey"), certbot.file("away")).unwrap();
+    world.launch_daemon();
+    world.wait_for_daemon();
+    world.wait("the app", || world.shop().answer().is_some_and(|answer| answer.contains("v1")).then_some(()));
+    wait_until("the notice", || world.status().notices.iter().any(|it| it.starts_with("no webhooks")).then_some(()));
+    assert_eq!(world.status().listener.pid, None, "plain HTTP is no way out");
+    fs::rename(certbot.file("away"), certbot.file("privkey")).unwrap();
+    answers(&world, &client);
 }
 
 #[test]
