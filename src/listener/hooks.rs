@@ -26,10 +26,10 @@ pub(super) fn hand_over(daemon: &Daemon, delivery: Delivery) -> Result<Vec<Verdi
         log::error!("a delivery could not be handed to the daemon: {why}");
         Reply::later("the deployment could not be written down: try again")
     };
-    match daemon.insist(&Request::Deliver(delivery), PATIENCE) {
-        Ok((_, Answer::Delivered { verdicts })) => Ok(verdicts),
-        Ok((_, Answer::Error { message, .. })) => Err(unwritten(&message)),
-        Ok((_, other)) => Err(unwritten(&format!("unexpected answer {other:?}"))),
+    match daemon.insist_on_answer(&Request::Deliver(delivery), PATIENCE) {
+        Ok(Answer::Delivered { verdicts }) => Ok(verdicts),
+        Ok(Answer::Error { message, .. }) => Err(unwritten(&message)),
+        Ok(other) => Err(unwritten(&format!("unexpected answer {other:?}"))),
         Err(error) => Err(unwritten(&error)),
     }
 }
@@ -84,8 +84,12 @@ struct Triggered<'a> {
 pub(super) fn triggered(event: &str, deployments: &[Accepted]) -> Reply {
     let Some(first) = deployments.first() else { return Reply::ignored("nothing is to be done") };
     let message = match event {
-        "workflow_run" => "Deployment triggered after successful CI/CD",
-        "push" => "Deployment triggered by push",
+        "workflow_run"
+        | "action_run_success"
+        | "Pipeline Hook"
+        | "repo:commit_status_created"
+        | "repo:commit_status_updated" => "Deployment triggered after successful CI/CD",
+        "push" | "Push Hook" | "repo:push" | "repo:refs_changed" => "Deployment triggered by push",
         _ => "Deployment triggered",
     };
     let (app, deployment) = (&first.app, first.deployment);

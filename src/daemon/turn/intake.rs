@@ -326,22 +326,28 @@ impl World {
     }
 }
 
-/// What is to be remembered of a delivery that wants nothing.
-fn noted(delivery: &Delivery, at: WallTime) -> Option<Entry> {
-    let reason = delivery.ignored.clone()?;
-    Some(Entry::Logged(Box::new(DeliveryView {
-        at,
-        id: delivery.id.clone(),
-        app: None,
-        trigger: delivery.trigger,
-        event: delivery.event.clone(),
-        wanted: None,
-        verdict: DeliveryVerdict::Ignored,
-        reason: Some(reason),
-        deployment: None,
-        from: None,
-        times: 1,
-    })))
+/// What is to be remembered of a delivery that wants nothing: a line for each app it was about.
+fn noted(delivery: &Delivery, at: WallTime) -> Vec<Entry> {
+    let Some(why) = &delivery.ignored else { return vec![] };
+    let entry = |app: Option<AppName>| {
+        Entry::Logged(Box::new(DeliveryView {
+            at,
+            id: delivery.id.clone(),
+            app,
+            trigger: delivery.trigger,
+            event: delivery.event.clone(),
+            wanted: None,
+            verdict: DeliveryVerdict::Ignored,
+            reason: Some(why.clone()),
+            deployment: None,
+            from: None,
+            times: 1,
+        }))
+    };
+    match &delivery.apps[..] {
+        [] => vec![entry(None)],
+        apps => apps.iter().cloned().map(Some).map(entry).collect(),
+    }
 }
 
 /// Whether a deployment was asked to make an app what is `wanted` now.
