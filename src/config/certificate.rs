@@ -37,7 +37,7 @@ pub struct Certificate {
 
 /// Which of the two files something is wrong with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum Half {
     /// The chain.
     Cert,
     /// The private key.
@@ -48,7 +48,7 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfit {
     /// Where to look.
-    pub part: Part,
+    pub part: Half,
     /// What is wrong. Never holds any of the key.
     pub wrong: String,
     /// What to do.
@@ -58,8 +58,8 @@ pub struct Unfit {
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = match self.part {
-            Part::Cert => "cert",
-            Part::Key => "key",
+            Half::Cert => "cert",
+            Half::Key => "key",
         };
         write!(f, "listen.tls.{key} {}: {}", self.wrong, self.advice)
     }
@@ -69,10 +69,10 @@ impl Certificate {
     /// Reads the two files. A key that others may read is refused as a secret is.
     pub fn read(cert: &Path, key: &Path) -> Result<Certificate, Unfit> {
         let unfit = |part| move |misread: Misread| Unfit { part, wrong: misread.wrong, advice: misread.advice };
-        let chain = content(cert).map_err(unfit(Part::Cert))?;
-        let private = private_content(key).map_err(unfit(Part::Key))?;
+        let chain = content(cert).map_err(unfit(Half::Cert))?;
+        let private = private_content(key).map_err(unfit(Half::Key))?;
         Certificate::of_pem(chain, Secret(private)).map_err(|unfit| {
-            let file = if unfit.part == Part::Cert { cert } else { key };
+            let file = if unfit.part == Half::Cert { cert } else { key };
             Unfit { wrong: format!("{} {}", file.display(), unfit.wrong), ..unfit }
         })
     }
@@ -90,7 +90,7 @@ impl Certificate {
     /// Of what two files hold: whether they are what they should be, and belong to each other.
     pub fn of_pem(chain: Vec<u8>, key: Secret) -> Result<Certificate, Unfit> {
         let no_chain = || Unfit {
-            part: Part::Cert,
+            part: Half::Cert,
             wrong: "is not a certificate in PEM".into(),
             advice: "name the file with -----BEGIN CERTIFICATE----- in it: certbot calls it fullchain.pem".into(),
         };
@@ -126,22 +126,22 @@ fn private_key(key: &Secret) -> Result<PrivateKeyDer<'static>, Unfit> {
                 "name the file with -----BEGIN PRIVATE KEY----- in it: certbot calls it privkey.pem",
             ),
         };
-        Unfit { part: Part::Key, wrong: wrong.into(), advice: advice.into() }
+        Unfit { part: Half::Key, wrong: wrong.into(), advice: advice.into() }
     })
 }
 
 fn do_not_fit(error: &rustls::Error) -> Unfit {
     let (part, wrong, advice) = match error {
         rustls::Error::InconsistentKeys(_) => (
-            Part::Key,
+            Half::Key,
             "does not belong to the certificate",
             "name the key that the certificate was made for, and in cert the file whose first certificate is your own",
         ),
         rustls::Error::InvalidCertificate(_) => {
-            (Part::Cert, "holds a certificate that cannot be read", "make it anew; it must be X.509 version 3")
+            (Half::Cert, "holds a certificate that cannot be read", "make it anew; it must be X.509 version 3")
         }
         _ => (
-            Part::Key,
+            Half::Key,
             "is no kind of key that is known here",
             "use ECDSA (P-256, P-384), Ed25519 or RSA of 2048 to 8192 bits",
         ),

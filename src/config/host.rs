@@ -4,7 +4,7 @@ use super::read::Section;
 use super::secret::{secret, secret_or_empty};
 use super::sheet::{Context, Sheet};
 use super::units::{self, Misread};
-use super::{Address, Certificate, Host, Listen, Part, Rate, Tls, Unfit};
+use super::{Address, Certificate, Half, Host, Listen, Rate, Tls, Unfit};
 use crate::base::{Bytes, Moment, WallTime};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -126,8 +126,8 @@ fn read_tls(listen: &Section<'_>) -> Option<Tls> {
 
 fn check_certificate(tls: &Section<'_>, cert: &Path, key: &Path, now: WallTime) {
     match Certificate::read(cert, key) {
-        Err(Unfit { part: Part::Cert, wrong, advice }) => tls.problem("cert", wrong, advice),
-        Err(Unfit { part: Part::Key, wrong, advice }) => tls.problem("key", wrong, advice),
+        Err(Unfit { part: Half::Cert, wrong, advice }) => tls.problem("cert", wrong, advice),
+        Err(Unfit { part: Half::Key, wrong, advice }) => tls.problem("key", wrong, advice),
         Ok(certificate) => {
             if let Some(worry) = certificate.worry(now) {
                 tls.notice("cert", format!("{} {worry}", cert.display()));

@@ -246,7 +246,7 @@ fn without_its_certificate_the_apps_run_and_the_listener_waits() {
     fs::rename(certbot.file("privkey"), certbot.file("away")).unwrap();
     world.launch_daemon();
     world.wait_for_daemon();
-    world.wait("the app", || world.shop().answer().is_some_and(|answer| answer.contains("v1")).then_some(()));
+    world.wait("the app", || world.shop().get("/").ok().filter(|reply| reply.body == "v1"));
     wait_until("the notice", || world.status().notices.iter().any(|it| it.starts_with("no webhooks")).then_some(()));
     assert_eq!(world.status().listener.pid, None, "plain HTTP is no way out");
     fs::rename(certbot.file("away"), certbot.file("privkey")).unwrap();

@@ -26,7 +26,7 @@ fn what_openssl_says_of_it_is_what_we_say() {
     let (chain, key) = made(2049);
     let read = of(&chain, &key).unwrap();
     assert_eq!((read.from, read.until), (at("2020-01-01T00:00:00Z"), at("2049-01-01T00:00:00Z")));
-    assert_eq!(of(&made(2060).0, &key).map(|_| ()).unwrap_err().part, Part::Key);
+    assert_eq!(of(&made(2060).0, &key).map(|_| ()).unwrap_err().part, Half::Key);
     let (far, far_key) = made(2060);
     assert_eq!(of(&far, &far_key).unwrap().until, at("2060-01-01T00:00:00Z"), "as GeneralizedTime");
     let two = format!("{chain}{far}");
@@ -43,16 +43,16 @@ fn what_is_no_pair_is_refused_with_advice() {
     let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let nonsense = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n";
     let cases = [
-        ("", key.as_str(), Part::Cert, "is not a certificate"),
-        ("hello", &key, Part::Cert, "is not a certificate"),
-        (&key, &key, Part::Cert, "is not a certificate"),
-        (&chain[..chain.len() / 2], &key, Part::Cert, "is not a certificate"),
-        (&body(&chain), &key, Part::Cert, "is not a certificate"),
-        (&chain, "", Part::Key, "is not a private key"),
-        (&chain, &chain, Part::Key, "is not a private key"),
-        (&chain, locked, Part::Key, "is locked"),
-        (&chain, nonsense, Part::Key, "is no kind of key"),
-        (&chain, &made(2049).1, Part::Key, "does not belong"),
+        ("", key.as_str(), Half::Cert, "is not a certificate"),
+        ("hello", &key, Half::Cert, "is not a certificate"),
+        (&key, &key, Half::Cert, "is not a certificate"),
+        (&chain[..chain.len() / 2], &key, Half::Cert, "is not a certificate"),
+        (&body(&chain), &key, Half::Cert, "is not a certificate"),
+        (&chain, "", Half::Key, "is not a private key"),
+        (&chain, &chain, Half::Key, "is not a private key"),
+        (&chain, locked, Half::Key, "is locked"),
+        (&chain, nonsense, Half::Key, "is no kind of key"),
+        (&chain, &made(2049).1, Half::Key, "does not belong"),
     ];
     for (chain, key, part, wrong) in cases {
         let unfit = of(chain, key).unwrap_err();
