@@ -25,7 +25,7 @@ mod tests;
 use crate::delivery::AppTrigger;
 use crate::os::confine;
 use crate::os::signals::Signals;
-use guard::{Doors, Limits, Tickets};
+use guard::{Doors, Limits, Material, Tickets};
 use routes::Routes;
 use serde::{Deserialize, Serialize};
 use server::Socket;
@@ -44,6 +44,9 @@ pub struct Setup {
     pub daemon_pid: u32,
     /// Limits and deadlines of the guard.
     pub limits: Limits,
+    /// What TLS is done with; `None`: plain HTTP.
+    #[serde(default)]
+    pub tls: Option<Material>,
     /// Every app that a request may trigger.
     pub apps: Vec<AppTrigger>,
 }
@@ -110,10 +113,11 @@ pub fn serve(sockets: Sockets, setup: Setup, signals: Option<Signals>) -> io::Re
     // tiny_http takes a refused wait for the end.
     private.set_nonblocking(false)?;
     let limits = setup.limits.clone();
+    let tls = setup.tls.as_ref().map(Material::config).transpose().map_err(io::Error::other)?;
     let (routes, tickets) = (Routes::new(setup), Tickets::new()?);
     server::start(private, Arc::clone(&routes), Arc::clone(&tickets))?;
     crate::os::memory::rest();
-    guard::guard(Doors { public, private: path, signals }, limits, routes, tickets)
+    guard::guard(Doors { public, private: path, signals, tls }, limits, routes, tickets)
 }
 
 /// A body of many megabytes is mapped for itself and unmapped after use, instead of growing the heap for ever.
