@@ -141,7 +141,7 @@ impl World {
             }
             Some(Pending::Intake { deployments, to, answer }) => {
                 let written = result.is_ok();
-                actions.push(Action::Answer { to, answer: or_error(result, answer) });
+                actions.push(Action::Answer { to, answer: or_error(result, *answer) });
                 for deployment in deployments.into_iter().filter(|_| written) {
                     self.enqueue(now, deployment, actions);
                 }

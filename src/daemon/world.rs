@@ -52,7 +52,7 @@ pub(super) enum Pending {
     /// A deployment's machine, and what it wants to be remembered.
     Machine { app: AppName, number: DeployId, facts: Vec<Entry> },
     /// New deployments, and whoever asked for them.
-    Intake { deployments: Vec<Deployment>, to: RequestId, answer: Answer },
+    Intake { deployments: Vec<Deployment>, to: RequestId, answer: Box<Answer> },
     /// New deployments that a look at a branch began; nobody waits for an answer.
     Poll { deployments: Vec<Deployment> },
     /// A person's word about services, and whoever waits for it to be so.
