@@ -94,6 +94,8 @@ address = @LISTEN@
 #rate_limit = "30/min"
 # Proxies whose word is taken for where a call comes from.
 #trust_forwarded = ["127.0.0.1"]
+# TLS without nginx: a certificate made here (`pintle status` shows its fingerprint), or { cert = "PATH", key = "PATH" }.
+#tls = "self-signed"
 # A dashboard on the same address.
 #dashboard = true
 

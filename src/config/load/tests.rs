@@ -318,7 +318,6 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
     inactive.sort_unstable();
     let mut expected = vec![
         "listen.dashboard",
-        "listen.tls",
         "listen.token",
         "health",
         "notify.slack",

@@ -17,6 +17,7 @@ use crate::os::signals::{Signal, Signals};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::resource::{Resource, getrlimit};
+use rustls::ServerConfig;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -48,6 +49,8 @@ pub struct Doors {
     pub private: PathBuf,
     /// Where SIGTERM is heard; `None`: it guards for ever.
     pub signals: Option<Signals>,
+    /// What TLS is done with; `None`: the public speaks plain HTTP.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// Guards until SIGTERM and until what was under way then has ended; an error when nobody answers requests any more.
@@ -71,6 +74,7 @@ pub fn guard(
         backends: Backends::at(doors.private, backs),
         public: Some(doors.public),
         signals: doors.signals,
+        tls: doors.tls,
         limits,
         entrance,
         tickets,
@@ -91,6 +95,7 @@ struct Guard {
     /// `None` once the house is being closed.
     public: Option<Socket>,
     signals: Option<Signals>,
+    tls: Option<Arc<ServerConfig>>,
     buckets: Buckets,
     budget: Budget,
     backends: Backends,
@@ -219,7 +224,7 @@ impl Guard {
                 return;
             }
             let Some(public) = &self.public else { return };
-            match public.accept() {
+            match public.accept().and_then(|(wire, peer)| Ok((self.secured(wire)?, peer))) {
                 Ok((wire, peer)) => self.welcome(wire, peer, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Of one client that is gone already.
@@ -235,6 +240,13 @@ impl Guard {
                     return;
                 }
             }
+        }
+    }
+
+    fn secured(&self, wire: Wire) -> io::Result<Wire> {
+        match &self.tls {
+            Some(config) => wire.secured(config),
+            None => Ok(wire),
         }
     }
 
