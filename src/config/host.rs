@@ -96,8 +96,6 @@ fn read_listen(listen: &Section<'_>) -> Listen {
         ("body_timeout", "the deadline of a request's body"),
         ("rate_limit", "the rate limit per address"),
         ("tls", "TLS on the listener; until then let nginx do it"),
-        ("dashboard", "the dashboard"),
-        ("token", "the dashboard's token"),
     ] {
         listen.not_active(key, what);
     }

@@ -1,7 +1,11 @@
 //! A request and its answer in our own words, so that whatever speaks HTTP in front can be replaced.
 
 use serde::Serialize;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+
+/// After a 503, in seconds: a daemon that is restarted is back by then.
+pub(super) const RETRY_AFTER: &str = "10";
 
 /// A whole request.
 #[derive(Debug, Clone)]
@@ -25,6 +29,17 @@ impl Ask {
     pub fn split_target(target: &str) -> Option<(String, String)> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         path.starts_with('/').then(|| (path.to_owned(), query.to_owned()))
+    }
+
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers_named(name).next()
+    }
+
+    /// Every header of this name, in the order they came.
+    pub fn headers_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let all = self.headers.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+        all.map(|(_, value)| value.as_str())
     }
 
     /// Whether the query says `name=1` (or `true`).
@@ -53,6 +68,11 @@ impl Reply {
         Reply { status, headers: vec![("Content-Type", "application/json".to_owned())], body }
     }
 
+    /// No body at all.
+    pub fn nothing(status: u16) -> Reply {
+        Reply { status, headers: vec![], body: vec![] }
+    }
+
     /// `{"status":"error","message":..}`.
     pub fn error(status: u16, message: impl Into<String>) -> Reply {
         Reply::json(status, &Said { status: "error", message: message.into() })
@@ -65,13 +85,37 @@ impl Reply {
 
     /// 503, and when to come again.
     pub fn later(message: impl Into<String>) -> Reply {
-        Reply::error(503, message).with("Retry-After", "10")
+        Reply::error(503, message).with("Retry-After", RETRY_AFTER)
     }
 
     /// With one more header.
     pub fn with(mut self, name: &'static str, value: &str) -> Reply {
         self.headers.push((name, value.to_owned()));
         self
+    }
+}
+
+/// An answer that is written as it comes.
+pub struct Stream {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers beside those that every answer has.
+    pub headers: Vec<(&'static str, String)>,
+    /// Writes the body, as long as it takes; what is flushed is sent. An error means that the client is gone.
+    pub tell: Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>,
+}
+
+/// What a request is answered with.
+pub enum Answered {
+    /// In one piece.
+    Whole(Reply),
+    /// Piece by piece.
+    Live(Stream),
+}
+
+impl From<Reply> for Answered {
+    fn from(reply: Reply) -> Answered {
+        Answered::Whole(reply)
     }
 }
 

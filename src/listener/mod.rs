@@ -2,23 +2,30 @@
 //!
 //! The daemon starts it unprivileged, passes the listening socket as descriptor 3 and writes one [`Setup`] to its stdin;
 //! from then on it is a client of `RUN/listener.sock`. `inherit` takes what was passed, `server` is all that knows
-//! tiny_http, `routes` answers an [`ask::Ask`] with an [`ask::Reply`], `hooks` hands deliveries over, `wait` follows a
-//! deployment for callers that stay, `pages` shows what anybody may see, `daemon` does the asking. Line: whether a
-//! delivery counts is decided in `delivery`, what becomes of it in the daemon; nothing here touches an app.
+//! tiny_http, `routes` answers an [`ask::Ask`] with an [`ask::Reply`] or an [`ask::Stream`], `hooks` hands deliveries
+//! over, `wait` stays with a deployment until its end, `live` tells its log as it happens (both hear it from `story`),
+//! `pages` shows what anybody may see (asking once a second: `recent`), `access` says who may see more, `daemon` does the
+//! asking. docs/openapi.json describes it all to clients. Line: whether a delivery counts is decided in `delivery`, what
+//! becomes of it in the daemon; nothing here touches an app.
 
+mod access;
 pub mod ask;
 mod daemon;
 mod hooks;
 mod inherit;
+mod live;
 mod pages;
+mod recent;
 pub mod routes;
 pub mod server;
+mod story;
 mod wait;
 
 #[cfg(test)]
 mod tests;
 
 use crate::delivery::AppTrigger;
+use crate::delivery::signature::Key;
 use routes::Routes;
 use serde::{Deserialize, Serialize};
 use server::Socket;
@@ -34,6 +41,10 @@ pub struct Setup {
     pub daemon_pid: u32,
     /// The largest body accepted, in bytes.
     pub max_body: u64,
+    /// Whether `/api` is answered at all.
+    pub dashboard: bool,
+    /// What its callers must show; `None`: local callers only.
+    pub token: Option<Key>,
     /// Every app that a request may trigger.
     pub apps: Vec<AppTrigger>,
 }

@@ -1,11 +1,17 @@
 //! Which request is answered by what: contracts, section 3.
 
 use super::Setup;
-use super::ask::{Ask, Reply};
+use super::access::{Access, Sight};
+use super::ask::{Answered, Ask, Reply};
 use super::daemon::Daemon;
-use super::{hooks, pages, wait};
+use super::hooks::Accepted;
+use super::live::{Format, Heard};
+use super::pages::Pages;
+use super::story::{Story, Untold};
+use super::{hooks, live, pages, wait};
+use crate::base::DeployId;
 use crate::config::Forge;
-use crate::control::Delivery;
+use crate::control::{Answer, Delivery, DeployStatus};
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,14 +22,20 @@ pub const WAITERS: usize = 32;
 /// Deliveries on their way to the daemon at a time: each holds a thread for up to eight seconds.
 pub const COURIERS: usize = 32;
 
+/// Listeners of live logs at a time: each holds a thread until the deployment's end, or until it leaves.
+pub const LISTENERS: usize = 32;
+
 /// Everything a request may lead to.
 #[derive(Debug)]
 pub struct Routes {
     apps: Vec<AppTrigger>,
     max_body: u64,
-    daemon: Daemon,
+    access: Access,
+    pages: Pages,
+    daemon: Arc<Daemon>,
     waiters: Seats,
     couriers: Seats,
+    listeners: Seats,
 }
 
 /// What a request is answered with.
@@ -35,12 +47,36 @@ pub enum Outcome {
 }
 
 /// Work that ends in an answer.
-pub type Errand = Box<dyn FnOnce() -> Reply + Send>;
+pub type Errand = Box<dyn FnOnce() -> Answered + Send>;
 
 enum Route<'a> {
     Hook(Door<'a>),
     Health,
     Status,
+    ApiStatus,
+    Log(DeployId),
+}
+
+/// How long a caller of `/deploy` stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    /// Until the deployment is on disk.
+    No,
+    /// Until its end: `?wait=1`.
+    UntilTheEnd,
+    /// Until its end, hearing all of it: `?follow=1`, or `?wait=1` of a client that accepts events.
+    Listening(Format),
+}
+
+impl Stay {
+    fn of(door: Door<'_>, ask: &Ask) -> Stay {
+        let (wait, format) = (ask.says("wait"), Format::wanted(ask));
+        match door {
+            Door::Deploy { .. } if ask.says("follow") || wait && format == Format::Events => Stay::Listening(format),
+            Door::Deploy { .. } if wait => Stay::UntilTheEnd,
+            _ => Stay::No,
+        }
+    }
 }
 
 impl Routes {
@@ -49,9 +85,12 @@ impl Routes {
         Arc::new(Routes {
             apps: setup.apps,
             max_body: setup.max_body,
-            daemon: Daemon::at(setup.socket),
+            access: Access { dashboard: setup.dashboard, token: setup.token },
+            pages: Pages::new(),
+            daemon: Arc::new(Daemon::at(setup.socket)),
             waiters: Seats::of(WAITERS),
             couriers: Seats::of(COURIERS),
+            listeners: Seats::of(LISTENERS),
         })
     }
 
@@ -63,13 +102,48 @@ impl Routes {
     /// Answers a whole request.
     pub fn answer(self: &Arc<Self>, ask: &Ask) -> Outcome {
         match (route(&ask.path), ask.method.as_str()) {
-            (None, _) => Outcome::Now(Reply::error(404, "no such page")),
+            (None, _) => Outcome::Now(no_such_page()),
             (Some(Route::Hook(door)), "POST") => self.hook(door, ask),
             (Some(Route::Hook(_)), _) => Outcome::Now(not_allowed("POST")),
-            (Some(Route::Health), "GET" | "HEAD") => Outcome::Now(pages::health(&self.daemon)),
-            (Some(Route::Status), "GET" | "HEAD") => Outcome::Now(pages::status(&self.daemon)),
+            (Some(Route::ApiStatus | Route::Log(_)), _) if !self.access.dashboard => Outcome::Now(no_such_page()),
+            (Some(Route::Health), "GET" | "HEAD") => Outcome::Now(self.pages.health(&self.daemon)),
+            (Some(Route::Status), "GET" | "HEAD") => Outcome::Now(self.status(self.access.sight(ask))),
+            (Some(Route::ApiStatus), "GET" | "HEAD") => {
+                Outcome::Now(self.status(self.access.admit(ask).map(|()| Sight::Detailed)))
+            }
+            (Some(Route::Log(number)), "GET" | "HEAD") => self.log(number, ask),
             (Some(_), _) => Outcome::Now(not_allowed("GET, HEAD")),
         }
+    }
+
+    fn status(&self, sight: Result<Sight, Reply>) -> Reply {
+        sight.map_or_else(|refusal| refusal, |sight| self.pages.status(&self.daemon, sight))
+    }
+
+    /// The live log of a deployment that was started from outside. Who has heard its end already is told so: a browser
+    /// that lost its connection would otherwise come again for ever.
+    fn log(self: &Arc<Self>, number: DeployId, ask: &Ask) -> Outcome {
+        if let Err(refusal) = self.access.admit(ask) {
+            return Outcome::Now(refusal);
+        }
+        let Heard::UpTo(after) = Heard::of(ask) else { return Outcome::Now(Reply::nothing(204)) };
+        let Some(seat) = self.listeners.take() else {
+            return Outcome::Now(Reply::later("too many listen to a log already: try again"));
+        };
+        let (daemon, format) = (Arc::clone(&self.daemon), Format::wanted(ask));
+        Outcome::Later(Box::new(move || match Story::open(&daemon, number, after, pages::PATIENCE) {
+            Ok(story) => Answered::Live(live::stream(200, format, move |teller| {
+                let _until_told = seat;
+                teller.tell(&daemon, story).map(drop)
+            })),
+            Err(Untold::Refused(Answer::Error { exit: 64 | 77, .. })) => {
+                Reply::error(404, "no such deployment was started from outside").into()
+            }
+            Err(why) => {
+                log::error!("the log of deployment {} cannot be shown: {why}", number.0);
+                Reply::later("the daemon does not answer: try again").into()
+            }
+        }))
     }
 
     fn hook(self: &Arc<Self>, door: Door<'_>, ask: &Ask) -> Outcome {
@@ -82,37 +156,47 @@ impl Routes {
                 log::info!("{:?} ignored: {why}", ask.path);
                 Outcome::Now(Reply::ignored(why))
             }
-            Decision::Accept(delivery) => {
-                let wait = matches!(door, Door::Deploy { .. }) && ask.says("wait");
-                self.deliver(delivery, wait)
-            }
+            Decision::Accept(delivery) => self.deliver(delivery, Stay::of(door, ask)),
         }
     }
 
     /// The seat is taken before the daemon hears of it: a caller that is sent away has started nothing.
-    fn deliver(self: &Arc<Self>, delivery: Delivery, wait: bool) -> Outcome {
-        let seat = if wait { self.waiters.take() } else { self.couriers.take() };
+    fn deliver(self: &Arc<Self>, delivery: Delivery, stay: Stay) -> Outcome {
+        let seat = if stay == Stay::No { self.couriers.take() } else { self.waiters.take() };
         let Some(seat) = seat else {
             return Outcome::Now(Reply::later("too many requests wait for an answer: try again"));
         };
         let routes = Arc::clone(self);
-        Outcome::Later(Box::new(move || {
-            let _until_answered = seat;
-            routes.delivered(delivery, wait)
-        }))
+        Outcome::Later(Box::new(move || routes.delivered(delivery, stay, seat)))
     }
 
-    fn delivered(&self, delivery: Delivery, wait: bool) -> Reply {
+    fn delivered(&self, delivery: Delivery, stay: Stay, seat: Seat) -> Answered {
         let event = delivery.event.clone();
         let verdicts = match hooks::hand_over(&self.daemon, delivery) {
             Ok(verdicts) => verdicts,
-            Err(reply) => return reply,
+            Err(reply) => return reply.into(),
         };
-        match hooks::accepted(verdicts, wait) {
-            Ok(deployments) if wait => wait::until_the_end(&self.daemon, &event, &deployments),
-            Ok(deployments) => hooks::triggered(&event, &deployments),
-            Err(unwanted) if wait => wait::nothing_started(unwanted),
-            Err(unwanted) => unwanted.reply(),
+        match hooks::accepted(verdicts, stay != Stay::No) {
+            Ok(deployments) => match stay {
+                Stay::No => hooks::triggered(&event, &deployments).into(),
+                Stay::UntilTheEnd => wait::until_the_end(&self.daemon, &event, &deployments).into(),
+                Stay::Listening(format) => self.told(format, &event, &deployments, seat),
+            },
+            Err(unwanted) if stay != Stay::No => wait::nothing_started(unwanted).into(),
+            Err(unwanted) => unwanted.reply().into(),
+        }
+    }
+
+    /// The live log of what was just started; what waits for a person or a window has none yet.
+    fn told(&self, format: Format, event: &str, deployments: &[Accepted], seat: Seat) -> Answered {
+        let triggered = hooks::triggered(event, deployments);
+        if deployments.iter().any(|deployment| deployment.state == DeployStatus::Waiting) {
+            return triggered.into();
+        }
+        let numbers = deployments.iter().map(|deployment| deployment.deployment).collect();
+        match live::deploys(Arc::clone(&self.daemon), format, numbers, triggered.body, seat) {
+            Ok(stream) => Answered::Live(stream),
+            Err((number, why)) => wait::gone(number, &why).into(),
         }
     }
 }
@@ -129,8 +213,15 @@ fn route(path: &str) -> Option<Route<'_>> {
         ["deploy", app] => Some(Route::Hook(Door::Deploy { app: Some(app) })),
         ["health"] | ["webhook-health"] => Some(Route::Health),
         ["status"] => Some(Route::Status),
+        ["api", "status"] => Some(Route::ApiStatus),
+        ["api", "deployments", number, "log"] => Some(Route::Log(deployment_numbered(number)?)),
         _ => None,
     }
+}
+
+fn deployment_numbered(text: &str) -> Option<DeployId> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).map(DeployId)
 }
 
 fn forge_named(name: &str) -> Option<Forge> {
@@ -138,6 +229,10 @@ fn forge_named(name: &str) -> Option<Forge> {
     use serde::de::value::{Error, StrDeserializer};
     let name: StrDeserializer<'_, Error> = serde::de::IntoDeserializer::into_deserializer(name);
     Forge::deserialize(name).ok()
+}
+
+fn no_such_page() -> Reply {
+    Reply::error(404, "no such page")
 }
 
 fn not_allowed(allow: &'static str) -> Reply {

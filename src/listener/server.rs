@@ -4,7 +4,7 @@
 //! no deadlines and trusts its clients: this file keeps it from dying of an announced length, and is the place where a
 //! guard that owns the public connections belongs, which will pass on whole requests only. Line: no route, no rule.
 
-use super::ask::{Ask, Reply};
+use super::ask::{Answered, Ask, Reply, Stream};
 use super::routes::{Outcome, Routes};
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use tiny_http::{Header, Request, Response, Server, StatusCode};
+use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
 
 /// Threads that answer what can be answered at once.
 const POOL: usize = 4;
@@ -103,8 +103,12 @@ fn answer(mut request: Request, desk: &Arc<Desk>) {
         Outcome::Now(reply) => send(request, reply),
         Outcome::Later(errand) => {
             drop(ask);
+            let run = move || match errand() {
+                Answered::Whole(reply) => send(request, reply),
+                Answered::Live(stream) => tell(request, stream),
+            };
             // Where no thread can be had the request is dropped unasked, which tiny_http answers with 500.
-            if let Err(error) = spawn("errand", move || send(request, errand())) {
+            if let Err(error) = spawn("errand", run) {
                 log::error!("no thread for a request: {error}");
             }
         }
@@ -217,14 +221,82 @@ fn send(request: Request, reply: Reply) {
         .with_status_code(reply.status)
         // Everything has a known length: no chunks.
         .with_chunked_threshold(usize::MAX);
-    let fixed = [("Server", "pintle".to_owned()), ("Cache-Control", "no-store".to_owned())];
-    for (name, value) in reply.headers.into_iter().chain(fixed) {
+    for (name, value) in reply.headers.into_iter().chain(every_answer()) {
         if let Ok(header) = Header::from_bytes(name, value) {
             response.add_header(header);
         }
     }
     if let Err(error) = request.respond(response) {
         log::debug!("a client was gone before its answer: {error}");
+    }
+}
+
+/// Headers of every answer.
+fn every_answer() -> impl Iterator<Item = (&'static str, String)> {
+    let headers = [("Server", "pintle"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")];
+    headers.into_iter().map(|(name, value)| (name, value.to_owned()))
+}
+
+/// Writes an answer as it comes: in chunks, or to an HTTP/1.0 client bare until the connection ends.
+fn tell(request: Request, stream: Stream) {
+    let chunked = *request.http_version() > (1, 0);
+    let bodiless = *request.method() == Method::Head;
+    let reason = StatusCode(stream.status).default_reason_phrase();
+    let mut head = format!("HTTP/1.1 {} {reason}\r\n", stream.status);
+    for (name, value) in stream.headers.into_iter().chain(every_answer()) {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(if chunked { "Transfer-Encoding: chunked\r\n\r\n" } else { "Connection: close\r\n\r\n" });
+    let mut writer = request.into_writer();
+    let told = writer.write_all(head.as_bytes()).and_then(|()| writer.flush()).and_then(|()| match bodiless {
+        true => Ok(()),
+        false => {
+            let mut body = Pieces { to: &mut writer, chunked, held: Vec::new() };
+            (stream.tell)(&mut body).and_then(|()| body.end())
+        }
+    });
+    if let Err(error) = told {
+        log::debug!("a client left before the end of its answer: {error}");
+    }
+}
+
+/// What is written is held until it is flushed or fills a piece.
+struct Pieces<'a> {
+    to: &'a mut (dyn Write + Send),
+    chunked: bool,
+    held: Vec<u8>,
+}
+
+/// The largest piece.
+const PIECE: usize = 8 << 10;
+
+impl Pieces<'_> {
+    fn end(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.to.write_all(if self.chunked { b"0\r\n\r\n" } else { b"" })?;
+        self.to.flush()
+    }
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.held.len() + bytes.len() > PIECE {
+            self.flush()?;
+        }
+        self.held.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::take(&mut self.held);
+        match self.chunked {
+            true => self.to.write_all(&[format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat())?,
+            false => self.to.write_all(&piece)?,
+        }
+        self.to.flush()
     }
 }
 

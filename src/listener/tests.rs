@@ -206,12 +206,16 @@ fn pages_show_states_and_nothing_else() {
                 release: None,
                 commit: None,
                 deploying: None,
+                services: vec![],
                 deployments: vec![PublicDeployment {
                     number: DeployId(42),
                     commit: Some(COMMIT.into()),
                     status: DeployStatus::Success,
                     started: WallTime(1_761_336_000_000),
                     finished: None,
+                    phase: Some(Phase::Probation),
+                    trigger: Some(Trigger::Webhook),
+                    message: Some("read /srv/shop: no".into()),
                 }],
             };
             say(stream, &Answer::PublicStatus(PublicStatus { apps: vec![public] }));
@@ -316,7 +320,14 @@ fn it_answers_on_a_unix_socket_too() {
     play(&scratch, accepting(DeployStatus::Success, Phase::Done));
     let path = scratch.dir.join("public.sock");
     let socket = UnixListener::bind(&path).unwrap();
-    let setup = Setup { socket: scratch.socket(), daemon_pid: 0, max_body: MAX_BODY, apps: vec![app("web")] };
+    let setup = Setup {
+        socket: scratch.socket(),
+        daemon_pid: 0,
+        max_body: MAX_BODY,
+        dashboard: true,
+        token: None,
+        apps: vec![app("web")],
+    };
     thread::spawn(move || server::serve(Socket::Unix(socket), Routes::new(setup)));
     let got = exchange(UnixStream::connect(&path).unwrap(), &signed("/webhook", "push", PUSH));
     assert_eq!(got.status, 202, "{got:?}");

@@ -318,14 +318,12 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
     let mut inactive = said("not active yet");
     inactive.sort_unstable();
     let mut expected = vec![
-        "listen.dashboard",
         "listen.tls",
         "listen.rate_limit",
         "listen.connections",
         "listen.memory_budget",
         "listen.header_timeout",
         "listen.body_timeout",
-        "listen.token",
         "health",
         "notify.slack",
         "dns.duckdns",

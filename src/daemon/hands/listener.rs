@@ -4,6 +4,7 @@ use super::Hands;
 use super::running::Running;
 use crate::base::InstanceId;
 use crate::daemon::event::Event;
+use crate::delivery::signature::Key;
 use crate::listener::Setup;
 use crate::os::spawn::{self, Start};
 use crate::os::users;
@@ -28,6 +29,8 @@ impl Hands {
             socket: self.bench.place.listener_socket(),
             daemon_pid: std::process::id(),
             max_body: listen.max_body.0,
+            dashboard: listen.dashboard,
+            token: listen.token.as_ref().map(|token| Key(token.expose().to_vec())),
             apps: self.config.apps.values().map(crate::delivery::AppTrigger::of).collect(),
         };
         let document = serde_json::to_vec(&setup)?;

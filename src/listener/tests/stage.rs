@@ -114,7 +114,8 @@ pub(super) fn app(name: &str) -> AppTrigger {
 }
 
 pub(super) fn listen_with(scratch: &Scratch, apps: Vec<AppTrigger>) -> SocketAddr {
-    let setup = Setup { socket: scratch.socket(), daemon_pid: 0, max_body: MAX_BODY, apps };
+    let setup =
+        Setup { socket: scratch.socket(), daemon_pid: 0, max_body: MAX_BODY, dashboard: true, token: None, apps };
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || server::serve(Socket::Tcp(socket), Routes::new(setup)));
