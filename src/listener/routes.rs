@@ -49,12 +49,27 @@ pub enum Outcome {
 /// Work that ends in an answer.
 pub type Errand = Box<dyn FnOnce() -> Answered + Send>;
 
-enum Route<'a> {
+pub(super) enum Route<'a> {
     Hook(Door<'a>),
     Health,
     Status,
     ApiStatus,
     Log(DeployId),
+}
+
+impl Route<'_> {
+    /// The methods that are answered.
+    pub(super) fn methods(&self) -> &'static [&'static str] {
+        match self {
+            Route::Hook(_) => &["POST"],
+            Route::Health | Route::Status | Route::ApiStatus | Route::Log(_) => &["GET", "HEAD"],
+        }
+    }
+
+    /// Whether `dashboard = false` switches it off.
+    fn is_of_dashboard(&self) -> bool {
+        matches!(self, Route::ApiStatus | Route::Log(_))
+    }
 }
 
 /// How long a caller of `/deploy` stays.
@@ -101,18 +116,19 @@ impl Routes {
 
     /// Answers a whole request.
     pub fn answer(self: &Arc<Self>, ask: &Ask) -> Outcome {
-        match (route(&ask.path), ask.method.as_str()) {
-            (None, _) => Outcome::Now(no_such_page()),
-            (Some(Route::Hook(door)), "POST") => self.hook(door, ask),
-            (Some(Route::Hook(_)), _) => Outcome::Now(not_allowed("POST")),
-            (Some(Route::ApiStatus | Route::Log(_)), _) if !self.access.dashboard => Outcome::Now(no_such_page()),
-            (Some(Route::Health), "GET" | "HEAD") => Outcome::Now(self.pages.health(&self.daemon)),
-            (Some(Route::Status), "GET" | "HEAD") => Outcome::Now(self.status(self.access.sight(ask))),
-            (Some(Route::ApiStatus), "GET" | "HEAD") => {
-                Outcome::Now(self.status(self.access.admit(ask).map(|()| Sight::Detailed)))
-            }
-            (Some(Route::Log(number)), "GET" | "HEAD") => self.log(number, ask),
-            (Some(_), _) => Outcome::Now(not_allowed("GET, HEAD")),
+        let Some(route) = route(&ask.path).filter(|route| self.access.dashboard || !route.is_of_dashboard()) else {
+            return Outcome::Now(Reply::error(404, "no such page"));
+        };
+        if !route.methods().contains(&ask.method.as_str()) {
+            let allow = route.methods().join(", ");
+            return Outcome::Now(Reply::error(405, format!("only {allow} is answered here")).with("Allow", &allow));
+        }
+        match route {
+            Route::Hook(door) => self.hook(door, ask),
+            Route::Health => Outcome::Now(self.pages.health(&self.daemon)),
+            Route::Status => Outcome::Now(self.status(self.access.sight(ask))),
+            Route::ApiStatus => Outcome::Now(self.status(self.access.admit(ask).map(|()| Sight::Detailed))),
+            Route::Log(number) => self.log(number, ask),
         }
     }
 
@@ -201,7 +217,7 @@ impl Routes {
     }
 }
 
-fn route(path: &str) -> Option<Route<'_>> {
+pub(super) fn route(path: &str) -> Option<Route<'_>> {
     let path = path.strip_prefix('/')?;
     let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
     let hook = |app, forge| Some(Route::Hook(Door::Webhook { app, forge }));
@@ -229,14 +245,6 @@ fn forge_named(name: &str) -> Option<Forge> {
     use serde::de::value::{Error, StrDeserializer};
     let name: StrDeserializer<'_, Error> = serde::de::IntoDeserializer::into_deserializer(name);
     Forge::deserialize(name).ok()
-}
-
-fn no_such_page() -> Reply {
-    Reply::error(404, "no such page")
-}
-
-fn not_allowed(allow: &'static str) -> Reply {
-    Reply::error(405, format!("only {allow} is answered here")).with("Allow", allow)
 }
 
 /// A bounded number of threads for one purpose.

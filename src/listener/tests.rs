@@ -1,8 +1,9 @@
 //! The listener as clients meet it: real sockets in front, a played daemon behind.
 
+mod live;
+mod openapi;
 mod stage;
 
-use super::Setup;
 use super::routes::{Routes, WAITERS};
 use super::server::{self, Socket};
 use crate::base::{AppName, DeployId, WallTime};
@@ -320,14 +321,7 @@ fn it_answers_on_a_unix_socket_too() {
     play(&scratch, accepting(DeployStatus::Success, Phase::Done));
     let path = scratch.dir.join("public.sock");
     let socket = UnixListener::bind(&path).unwrap();
-    let setup = Setup {
-        socket: scratch.socket(),
-        daemon_pid: 0,
-        max_body: MAX_BODY,
-        dashboard: true,
-        token: None,
-        apps: vec![app("web")],
-    };
+    let setup = setup(&scratch, vec![app("web")]);
     thread::spawn(move || server::serve(Socket::Unix(socket), Routes::new(setup)));
     let got = exchange(UnixStream::connect(&path).unwrap(), &signed("/webhook", "push", PUSH));
     assert_eq!(got.status, 202, "{got:?}");

@@ -113,9 +113,15 @@ pub(super) fn app(name: &str) -> AppTrigger {
     }
 }
 
+pub(super) fn setup(scratch: &Scratch, apps: Vec<AppTrigger>) -> Setup {
+    Setup { socket: scratch.socket(), daemon_pid: 0, max_body: MAX_BODY, dashboard: true, token: None, apps }
+}
+
 pub(super) fn listen_with(scratch: &Scratch, apps: Vec<AppTrigger>) -> SocketAddr {
-    let setup =
-        Setup { socket: scratch.socket(), daemon_pid: 0, max_body: MAX_BODY, dashboard: true, token: None, apps };
+    listen_by(setup(scratch, apps))
+}
+
+pub(super) fn listen_by(setup: Setup) -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || server::serve(Socket::Tcp(socket), Routes::new(setup)));
@@ -152,13 +158,31 @@ pub(super) fn exchange<S: Read + Write>(mut stream: S, request: &[u8]) -> Got {
     stream.write_all(request).unwrap();
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();
-    got(&String::from_utf8(all).unwrap())
+    let got = got(&String::from_utf8(all).unwrap());
+    let line = String::from_utf8_lossy(request.split(|byte| *byte == b'\r').next().unwrap()).into_owned();
+    let mut words = line.split(' ');
+    super::openapi::hold(words.next().unwrap(), words.next().unwrap(), &got);
+    got
 }
 
 pub(super) fn got(text: &str) -> Got {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Got { status, head: head.to_owned(), body: body.to_owned() }
+    let body = if head.contains("Transfer-Encoding: chunked") { unchunked(body) } else { body.to_owned() };
+    Got { status, head: head.to_owned(), body }
+}
+
+/// The pieces of a body, put together; it must have an end. A head alone has none.
+fn unchunked(body: &str) -> String {
+    let (mut bytes, mut whole) = (body.as_bytes(), Vec::new());
+    while !bytes.is_empty() {
+        let at = bytes.windows(2).position(|two| two == b"\r\n").unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..at]).unwrap(), 16).unwrap();
+        whole.extend_from_slice(&bytes[at + 2..at + 2 + size]);
+        bytes = bytes[at + 2 + size..].strip_prefix(b"\r\n").unwrap();
+        assert!(size > 0 || bytes.is_empty(), "{body:?}");
+    }
+    String::from_utf8(whole).unwrap()
 }
 
 pub(super) fn connect(address: SocketAddr) -> TcpStream {

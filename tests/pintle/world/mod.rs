@@ -13,6 +13,7 @@ pub mod nginx;
 pub mod payload;
 pub mod ports;
 pub mod processes;
+pub mod python;
 pub mod repo;
 pub mod site;
 pub mod takeover;
