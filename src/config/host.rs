@@ -89,14 +89,7 @@ fn read_listen(listen: &Section<'_>) -> Listen {
         dashboard: listen.boolean("dashboard").unwrap_or(true),
         token: secret(listen, "token"),
     };
-    for (key, what) in [
-        ("memory_budget", "the budget for all bodies together"),
-        ("connections", "the limit of connections"),
-        ("header_timeout", "the deadline of a request's head"),
-        ("body_timeout", "the deadline of a request's body"),
-        ("rate_limit", "the rate limit per address"),
-        ("tls", "TLS on the listener; until then let nginx do it"),
-    ] {
+    for (key, what) in [("tls", "TLS on the listener; until then let nginx do it")] {
         listen.not_active(key, what);
     }
     if read.max_body > read.memory_budget {

@@ -13,8 +13,8 @@ use crate::base::{AppName, DeployId, ServiceName};
 use crate::config::App;
 use crate::control::wire;
 use crate::control::{
-    Answer, BackupsReport, Delivery, DeploymentReport, Followed, HistoryReport, Phase, PublicDeployment, ReleaseView,
-    ReleasesReport, Request, Trigger,
+    Answer, BackupsReport, DeliveriesReport, Delivery, DeploymentReport, Followed, HistoryReport, Phase,
+    PublicDeployment, ReleaseView, ReleasesReport, Request, Trigger,
 };
 use crate::os::cancel::Cancel;
 use crate::os::files::because;
@@ -177,6 +177,10 @@ impl Desk {
             Request::BackupPrune { app } => self.prune(&app),
             Request::Status { .. } => self.with_figures(self.ask(request, PATIENCE)),
             Request::PublicStatus => self.with_last_deployments(self.ask(request, PATIENCE)),
+            Request::Deliveries { ref app, limit } => {
+                let refused = self.ask(request.clone(), PATIENCE);
+                self.deliveries(refused, app.as_ref(), limit)
+            }
             Request::Deliver(delivery) => self.deliver(delivery),
             Request::Start { .. } | Request::Stop { .. } | Request::Restart { .. } => {
                 self.ask(request, PATIENCE_FOR_SERVICES)
@@ -267,6 +271,18 @@ impl Desk {
             }
             Err(why) => error(3, why.to_string()),
         }
+    }
+
+    /// What the diary remembers and what the loop does (the refused, which belong to no app), newest first.
+    fn deliveries(&self, refused: Answer, app: Option<&AppName>, limit: u32) -> Answer {
+        let Answer::Deliveries(DeliveriesReport { deliveries: refused }) = refused else { return refused };
+        self.read(|diary| {
+            let mut deliveries = diary.deliveries(app, limit)?;
+            deliveries.extend(refused.into_iter().filter(|_| app.is_none()));
+            deliveries.sort_by_key(|view| std::cmp::Reverse(view.at));
+            deliveries.truncate(limit as usize);
+            Ok(Answer::Deliveries(DeliveriesReport { deliveries }))
+        })
     }
 
     /// What only the kernel knows.

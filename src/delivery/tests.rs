@@ -94,6 +94,7 @@ fn a_push_to_the_branch_is_accepted_with_its_id_and_commit() {
         event: "push".into(),
         wants: vec![want],
         ignored: None,
+        refused: None,
     };
     assert_eq!(decision, Decision::Accept(expected));
 }

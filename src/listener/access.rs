@@ -11,11 +11,7 @@ use super::ask::{Ask, Reply};
 use crate::delivery::signature::Key;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::net::{IpAddr, SocketAddr};
-
-/// What a proxy adds when it speaks for somebody else.
-const FORWARDING: [&str; 6] =
-    ["Forwarded", "X-Forwarded-For", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Via"];
+use std::net::IpAddr;
 
 /// The rule of one listener.
 #[derive(Debug)]
@@ -101,15 +97,7 @@ fn is_same(given: &str, token: &Key) -> bool {
 
 /// Whether nobody but this host can have sent it.
 fn is_local(ask: &Ask) -> bool {
-    let near = ask.peer.is_none_or(|peer| is_loopback(&peer));
-    near && !FORWARDING.iter().any(|name| ask.header(name).is_some()) && is_near_name(ask.header("Host"))
-}
-
-fn is_loopback(peer: &SocketAddr) -> bool {
-    match peer.ip() {
-        IpAddr::V4(v4) => v4.is_loopback(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
-    }
+    ask.is_local() && is_near_name(ask.header("Host"))
 }
 
 /// Whether this is an address or a name without a dot. Under a name of the internet a page in a browser on this host
@@ -135,6 +123,9 @@ mod tests {
             query: String::new(),
             headers: headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             body: vec![],
+            is_forwarded: headers.iter().any(|(name, _)| {
+                matches!(name.to_lowercase().as_str(), "x-forwarded-for" | "x-real-ip" | "forwarded" | "via")
+            }),
             peer: peer.map(|peer| peer.parse().unwrap()),
         }
     }

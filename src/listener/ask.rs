@@ -1,7 +1,7 @@
 //! A request and its answer in our own words, so that whatever speaks HTTP in front can be replaced.
 
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 
 /// After a 503, in seconds: a daemon that is restarted is back by then.
@@ -20,8 +20,10 @@ pub struct Ask {
     pub headers: Vec<(String, String)>,
     /// All of it.
     pub body: Vec<u8>,
-    /// Who sent it; `None` on a Unix socket.
+    /// Who is connected; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// Whether it says that somebody passed it on for somebody else.
+    pub is_forwarded: bool,
 }
 
 impl Ask {
@@ -40,6 +42,12 @@ impl Ask {
     pub fn headers_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         let all = self.headers.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
         all.map(|(_, value)| value.as_str())
+    }
+
+    /// Whether somebody on this machine asks for himself: by a Unix socket or from loopback, and not passed on by a
+    /// proxy.
+    pub fn is_local(&self) -> bool {
+        !self.is_forwarded && self.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback())
     }
 
     /// Whether the query says `name=1` (or `true`).
@@ -95,14 +103,24 @@ impl Reply {
     }
 }
 
-/// An answer that is written as it comes.
+/// An answer of which no one knows yet how long it becomes.
 pub struct Stream {
     /// The HTTP status.
     pub status: u16,
-    /// Headers beside those that every answer has.
-    pub headers: Vec<(&'static str, String)>,
-    /// Writes the body, as long as it takes; what is flushed is sent. An error means that the client is gone.
-    pub tell: Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>,
+    /// What the pieces are: `text/plain; charset=utf-8`, `text/event-stream`.
+    pub content_type: &'static str,
+    /// Writes it, on a thread of its own; its end is the answer's end, its error cuts the answer off.
+    pub write: Writing,
+}
+
+/// The work of writing a [`Stream`].
+pub type Writing = Box<dyn FnOnce(&mut dyn Pieces) -> io::Result<()> + Send>;
+
+/// Where a streamed answer is written to.
+pub trait Pieces {
+    /// Sends a piece at once; nothing is sent for an empty one. Waits while the client does not read, and fails
+    /// (`BrokenPipe`) when it is gone: who has nothing to say for long finds out by saying something.
+    fn piece(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// What a request is answered with.

@@ -5,13 +5,13 @@
 //! while a line that means nothing is sent, so that a proxy keeps the connection and a client that has left is noticed.
 //! Line: who may listen is decided in `access`, what is told in `story`.
 
-use super::ask::{Ask, Stream};
+use super::ask::{Ask, Pieces, Stream};
 use super::daemon::Daemon;
 use super::story::{Place, Story, Untold};
 use super::wait;
 use crate::base::{DeployId, Span};
 use crate::control::{DeployStatus, Followed, Phase};
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 /// What `pintle deploy` exits with when it loses sight of a deployment.
@@ -61,13 +61,10 @@ impl Format {
         if events { Format::Events } else { Format::Text }
     }
 
-    fn headers(self) -> Vec<(&'static str, String)> {
+    fn content_type(self) -> &'static str {
         match self {
-            Format::Text => vec![("Content-Type", "text/plain; charset=utf-8".into())],
-            // nginx holds answers back until its buffer is full, unless told not to.
-            Format::Events => {
-                vec![("Content-Type", "text/event-stream; charset=utf-8".into()), ("X-Accel-Buffering", "no".into())]
-            }
+            Format::Text => "text/plain; charset=utf-8",
+            Format::Events => "text/event-stream; charset=utf-8",
         }
     }
 }
@@ -89,16 +86,25 @@ pub(super) fn stream(
     format: Format,
     tell: impl FnOnce(&mut Teller<'_>) -> io::Result<()> + Send + 'static,
 ) -> Stream {
-    let tell = move |out: &mut dyn Write| tell(&mut Teller { out, format, pulse: Pulse::USUAL });
-    Stream { status, headers: format.headers(), tell: Box::new(tell) }
+    let write = move |out: &mut dyn Pieces| {
+        let mut teller = Teller { out, format, pulse: Pulse::USUAL, held: Vec::new() };
+        tell(&mut teller)?;
+        teller.send()
+    };
+    Stream { status, content_type: format.content_type(), write: Box::new(write) }
 }
 
 /// Writes stories in one format.
 pub(super) struct Teller<'a> {
-    pub(super) out: &'a mut dyn Write,
-    pub(super) format: Format,
-    pub(super) pulse: Pulse,
+    out: &'a mut dyn Pieces,
+    format: Format,
+    pulse: Pulse,
+    /// Written and not sent yet: many lines make one piece.
+    held: Vec<u8>,
 }
+
+/// A piece is sent when it is so large, or when there is nothing more to say at once.
+const PIECE: usize = 8 << 10;
 
 /// How a told deployment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +123,7 @@ impl Teller<'_> {
             // Sent when the daemon has nothing more to say at once: a long log goes out in large pieces.
             let mut next = story.next(daemon, Duration::ZERO);
             if matches!(next, Ok(None)) {
-                self.out.flush()?;
+                self.send()?;
                 next = story.next(daemon, self.pulse());
             }
             match next {
@@ -128,7 +134,7 @@ impl Teller<'_> {
                     }
                     self.line(place, &line)?;
                     if let Followed::End { status, exit, .. } = line {
-                        self.out.flush()?;
+                        self.send()?;
                         return Ok(Ending { exit, status: Some(status) });
                     }
                 }
@@ -140,8 +146,8 @@ impl Teller<'_> {
     /// The document that stands before the log of a deploy: what a caller that does not follow is answered.
     pub(super) fn accepted(&mut self, document: &[u8]) -> io::Result<()> {
         match self.format {
-            Format::Text => self.out.write_all(&[b"-- ", document, b"\n"].concat()),
-            Format::Events => self.out.write_all(&[b"event: accepted\ndata: ", document, b"\n\n"].concat()),
+            Format::Text => self.write(&[b"-- ", document, b"\n"].concat()),
+            Format::Events => self.write(&[b"event: accepted\ndata: ", document, b"\n\n"].concat()),
         }
     }
 
@@ -150,26 +156,43 @@ impl Teller<'_> {
         let Some(worst) = endings.iter().max_by_key(|ending| ending.exit) else { return Ok(()) };
         if self.format == Format::Text {
             let status = worst.status.map_or("unknown", DeployStatus::as_str);
-            writeln!(self.out, "== end status={status} exit={} deployments={}", worst.exit, endings.len())?;
+            self.write(
+                format!("== end status={status} exit={} deployments={}\n", worst.exit, endings.len()).as_bytes(),
+            )?;
         }
-        self.out.flush()
+        self.send()
     }
 
     fn line(&mut self, place: Place, line: &Followed) -> io::Result<()> {
         match self.format {
-            Format::Text => self.out.write_all(text(line).as_bytes()),
-            Format::Events => self.out.write_all(&event(place, line)?),
+            Format::Text => self.write(text(line).as_bytes()),
+            Format::Events => self.write(&event(place, line)?),
         }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.held.extend_from_slice(bytes);
+        if self.held.len() >= PIECE { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let sent = self.out.piece(&self.held);
+        self.held.clear();
+        sent
     }
 
     fn quiet(&mut self, phase: Option<Phase>) -> io::Result<()> {
         let since = Span(self.pulse());
         match (self.format, phase) {
-            (Format::Events, _) => self.out.write_all(b":\n\n")?,
-            (Format::Text, Some(phase)) => writeln!(self.out, "-- nothing said for {since}, still in {phase}")?,
-            (Format::Text, None) => writeln!(self.out, "-- nothing said for {since}, it has not begun")?,
+            (Format::Events, _) => self.write(b":\n\n")?,
+            (Format::Text, Some(phase)) => {
+                self.write(format!("-- nothing said for {since}, still in {phase}\n").as_bytes())?
+            }
+            (Format::Text, None) => {
+                self.write(format!("-- nothing said for {since}, it has not begun\n").as_bytes())?
+            }
         }
-        self.out.flush()
+        self.send()
     }
 
     /// Text ends with a line that says so; events end without `end`, and the client comes again by itself.
@@ -177,10 +200,10 @@ impl Teller<'_> {
         log::error!("deployment {number} cannot be followed: {why}");
         if self.format == Format::Text {
             let number = number.0;
-            writeln!(self.out, "-- the daemon went away; deployment {number} continues without it")?;
-            writeln!(self.out, "== end status=unknown exit={OUT_OF_SIGHT} deployment={number}")?;
+            self.write(format!("-- the daemon went away; deployment {number} continues without it\n").as_bytes())?;
+            self.write(format!("== end status=unknown exit={OUT_OF_SIGHT} deployment={number}\n").as_bytes())?;
         }
-        self.out.flush()?;
+        self.send()?;
         Ok(Ending { exit: OUT_OF_SIGHT, status: None })
     }
 
@@ -259,7 +282,15 @@ mod tests {
 
     fn ask(headers: &[(&str, &str)]) -> Ask {
         let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Ask { method: "GET".into(), path: "/".into(), query: String::new(), headers, body: vec![], peer: None }
+        Ask {
+            method: "GET".into(),
+            path: "/".into(),
+            query: String::new(),
+            headers,
+            body: vec![],
+            peer: None,
+            is_forwarded: false,
+        }
     }
 
     #[test]

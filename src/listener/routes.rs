@@ -4,15 +4,18 @@ use super::Setup;
 use super::access::{Access, Sight};
 use super::ask::{Answered, Ask, Reply};
 use super::daemon::Daemon;
+use super::guard::{Admission, Counts, Entrance};
 use super::hooks::Accepted;
 use super::live::{Format, Heard};
+use super::notes::Notes;
 use super::pages::Pages;
 use super::story::{Story, Untold};
 use super::{hooks, live, pages, wait};
 use crate::base::DeployId;
 use crate::config::Forge;
-use crate::control::{Answer, Delivery, DeployStatus};
+use crate::control::{Answer, Delivery, DeployStatus, Trigger};
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,6 +36,7 @@ pub struct Routes {
     access: Access,
     pages: Pages,
     daemon: Arc<Daemon>,
+    notes: Option<Notes>,
     waiters: Seats,
     couriers: Seats,
     listeners: Seats,
@@ -48,6 +52,9 @@ pub enum Outcome {
 
 /// Work that ends in an answer.
 pub type Errand = Box<dyn FnOnce() -> Answered + Send>;
+
+/// What a request for a page may carry: nobody reads it.
+const PAGE_BODY: u64 = 8 << 10;
 
 pub(super) enum Route<'a> {
     Hook(Door<'a>),
@@ -99,9 +106,10 @@ impl Routes {
     pub fn new(setup: Setup) -> Arc<Routes> {
         Arc::new(Routes {
             apps: setup.apps,
-            max_body: setup.max_body,
+            max_body: setup.limits.max_body,
             access: Access { dashboard: setup.dashboard, token: setup.token },
             pages: Pages::new(),
+            notes: notes(&setup.socket),
             daemon: Arc::new(Daemon::at(setup.socket)),
             waiters: Seats::of(WAITERS),
             couriers: Seats::of(COURIERS),
@@ -109,20 +117,12 @@ impl Routes {
         })
     }
 
-    /// The largest body accepted, in bytes.
-    pub fn max_body(&self) -> u64 {
-        self.max_body
-    }
-
     /// Answers a whole request.
     pub fn answer(self: &Arc<Self>, ask: &Ask) -> Outcome {
-        let Some(route) = route(&ask.path).filter(|route| self.access.dashboard || !route.is_of_dashboard()) else {
-            return Outcome::Now(Reply::error(404, "no such page"));
+        let route = match self.route(&ask.method, &ask.path) {
+            Ok(route) => route,
+            Err(refusal) => return Outcome::Now(refusal),
         };
-        if !route.methods().contains(&ask.method.as_str()) {
-            let allow = route.methods().join(", ");
-            return Outcome::Now(Reply::error(405, format!("only {allow} is answered here")).with("Allow", &allow));
-        }
         match route {
             Route::Hook(door) => self.hook(door, ask),
             Route::Health => Outcome::Now(self.pages.health(&self.daemon)),
@@ -130,6 +130,17 @@ impl Routes {
             Route::ApiStatus => Outcome::Now(self.status(self.access.admit(ask).map(|()| Sight::Detailed))),
             Route::Log(number) => self.log(number, ask),
         }
+    }
+
+    /// The route of a request; else 404 or 405.
+    fn route<'a>(&self, method: &str, path: &'a str) -> Result<Route<'a>, Reply> {
+        let there = route(path).filter(|route| self.access.dashboard || !route.is_of_dashboard());
+        let route = there.ok_or_else(|| Reply::error(404, "no such page"))?;
+        if !route.methods().contains(&method) {
+            let allow = route.methods().join(", ");
+            return Err(Reply::error(405, format!("only {allow} is answered here")).with("Allow", &allow));
+        }
+        Ok(route)
     }
 
     fn status(&self, sight: Result<Sight, Reply>) -> Reply {
@@ -166,6 +177,7 @@ impl Routes {
         match delivery::decide(&self.apps, &RequestHead { door, headers: &ask.headers }, &ask.body) {
             Decision::Refuse(refusal) => {
                 log::debug!("{:?} refused with {}: {}", ask.path, refusal.status, refusal.message);
+                self.note_refused(door, &refusal.message, ask);
                 Outcome::Now(Reply::error(refusal.status, refusal.message))
             }
             Decision::Ignore(why) => {
@@ -173,6 +185,17 @@ impl Routes {
                 Outcome::Now(Reply::ignored(why))
             }
             Decision::Accept(delivery) => self.deliver(delivery, Stay::of(door, ask)),
+        }
+    }
+
+    fn note_refused(&self, door: Door<'_>, why: &str, ask: &Ask) {
+        let trigger = match door {
+            Door::Webhook { .. } => Trigger::Webhook,
+            Door::Deploy { .. } => Trigger::Deploy,
+        };
+        let from = ask.peer.map_or("a Unix socket".into(), |peer| peer.ip().to_string());
+        if let Some(notes) = &self.notes {
+            notes.refused(trigger, why, from);
         }
     }
 
@@ -215,6 +238,28 @@ impl Routes {
             Err((number, why)) => wait::gone(number, &why).into(),
         }
     }
+}
+
+impl Entrance for Routes {
+    fn admit(&self, method: &str, path: &str, content_type: Option<&str>) -> Result<Admission, Reply> {
+        match self.route(method, path)? {
+            Route::Hook(door) => {
+                delivery::may_enter(&self.apps, door, content_type)
+                    .map_err(|refusal| Reply::error(refusal.status, refusal.message))?;
+                Ok(Admission { max_body: self.max_body, counts: Counts::Always })
+            }
+            Route::Health => Ok(Admission { max_body: self.max_body.min(PAGE_BODY), counts: Counts::Never }),
+            Route::Status | Route::ApiStatus | Route::Log(_) => {
+                Ok(Admission { max_body: self.max_body.min(PAGE_BODY), counts: Counts::WhenRefused })
+            }
+        }
+    }
+}
+
+/// Without a thread for them there are no notes, and everything else goes on.
+fn notes(socket: &Path) -> Option<Notes> {
+    let started = Notes::start(Daemon::at(socket.to_owned()));
+    started.inspect_err(|error| log::error!("no thread for the log of deliveries: {error}")).ok()
 }
 
 pub(super) fn route(path: &str) -> Option<Route<'_>> {

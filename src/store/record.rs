@@ -3,9 +3,9 @@
 use super::diary::Diary;
 use super::entry::{Entry, Needs, NewDeployment};
 use super::error::StoreError;
-use super::snapshot::{DELIVERIES_KEPT, NOTICES_KEPT};
+use super::snapshot::{DELIVERIES_KEPT, LOGGED_KEPT, NOTICES_KEPT};
 use crate::base::{AppName, CommitId, DeployId};
-use crate::control::{BackupReport, Ignored, Phase, StepReport};
+use crate::control::{BackupReport, DeliveryView, Ignored, Phase, StepReport};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::time::Duration;
 
@@ -97,6 +97,7 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             db.execute(&sql, params![app.as_str(), id, commit, deployment, ignored, reason, at.0])?;
             forget_old_deliveries(db, app)
         }
+        Entry::Logged(view) => insert_logged(db, view),
         Entry::Quarantine { app, commit, why, deployment, at } => {
             let sql = "INSERT OR REPLACE INTO quarantine (app, commit_id, why, deployment, at)
                        VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -192,6 +193,27 @@ fn insert_backup(
             report.status,
         ],
     )
+}
+
+fn insert_logged(db: &Connection, view: &DeliveryView) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO delivery_log (at, id, app, started_by, event, wanted, verdict, reason, deployment)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    db.execute(
+        sql,
+        params![
+            view.at.0,
+            view.id,
+            view.app.as_ref().map(AppName::as_str),
+            view.trigger.as_str(),
+            view.event,
+            view.wanted,
+            view.verdict.as_str(),
+            view.reason,
+            view.deployment.map(|number| integer(number.0)),
+        ],
+    )?;
+    let sql = "DELETE FROM delivery_log WHERE seq <= (SELECT max(seq) FROM delivery_log) - ?1";
+    db.execute(sql, [LOGGED_KEPT as i64])
 }
 
 fn forget_old_deliveries(db: &Connection, app: &AppName) -> rusqlite::Result<usize> {

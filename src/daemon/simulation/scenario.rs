@@ -160,6 +160,7 @@ impl Simulation {
             event: "push".into(),
             wants: vec![Want { app, wanted: Wanted::Commit(commit) }],
             ignored: None,
+            refused: None,
         };
         self.deliver(delivery.clone());
         if self.random.percent(10) {

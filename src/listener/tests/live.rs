@@ -146,7 +146,7 @@ fn the_token_opens_what_is_not_for_everybody() {
     play(&scratch, teller());
     let with = |dashboard: bool, token: Option<&str>| {
         let token = token.map(|token| Key(token.as_bytes().to_vec()));
-        listen_by(Setup { dashboard, token, ..setup(&scratch, vec![app("web")]) })
+        listen_as(&scratch, Setup { dashboard, token, ..setup(&scratch, vec![app("web")]) })
     };
     let (closed, near, off) = (with(true, Some("let-me-in")), with(true, None), with(false, None));
     let bearer = |token: &'static str| ("Authorization", token);
