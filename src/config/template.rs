@@ -60,7 +60,8 @@ address = @LISTEN@
 #rate_limit = "30/min"
 # Proxies whose word is taken for where a call comes from.
 #trust_forwarded = ["127.0.0.1"]
-# A dashboard on the same address.
+# Live logs and details over HTTP (/api), for whoever shows this token; without one for local callers only.
+#token = { file = "secrets/dashboard" }
 #dashboard = true
 
 # Who may use the `pintle` command besides root and the daemon's own user.

@@ -138,9 +138,19 @@ pub struct Delivery {
     /// Why nothing is wanted: such a delivery is only remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored: Option<String>,
+    /// Of one that wants nothing: whom it was about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<AppName>,
     /// Not a delivery at all: what was refused, for people who look for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
+}
+
+impl Delivery {
+    /// One that wants nothing yet.
+    pub fn new(id: Option<String>, trigger: Trigger, event: impl Into<String>) -> Delivery {
+        Delivery { id, trigger, event: event.into(), wants: vec![], ignored: None, apps: vec![], refused: None }
+    }
 }
 
 /// Requests that were refused, alike and in a row.
@@ -204,6 +214,9 @@ pub enum Verdict {
         reason: Ignored,
         #[serde(default)]
         deployment: Option<DeployId>,
+        /// How that deployment stands.
+        #[serde(default)]
+        state: Option<DeployStatus>,
     },
 }
 

@@ -77,6 +77,9 @@ pub struct DeploymentReport {
     pub steps: Vec<StepReport>,
     /// The release that was live before.
     pub previous: Option<ReleaseName>,
+    /// A person let it begin (`pintle approve`).
+    #[serde(default)]
+    pub approved: bool,
     /// What `pintle deploy` ends with for it; `None` while it is not final.
     pub exit: Option<u8>,
     /// The log file's path on the server.
@@ -163,13 +166,26 @@ pub struct AppView {
     pub commit: Option<String>,
     /// The deployment under way.
     pub deploying: Option<DeployId>,
-    /// Deployments that wait.
+    /// Deployments that have not begun, in the order in which they may.
     #[serde(default)]
-    pub waiting: Vec<DeployId>,
+    pub waiting: Vec<WaitingView>,
     /// The last look of each probe.
     #[serde(default)]
     pub probes: Vec<ProbeView>,
     pub services: Vec<ServiceView>,
+}
+
+/// A deployment that has not begun, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct WaitingView {
+    pub number: DeployId,
+    /// As it was asked for; `None`: the branch's tip.
+    pub commit: Option<String>,
+    /// In a sentence: "waits for ...".
+    pub reason: String,
+    /// Before that it does not begin by itself; `None`: it begins when its turn comes, or when a person says so.
+    pub until: Option<WallTime>,
 }
 
 /// The last look of a probe at a running app.

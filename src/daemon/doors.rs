@@ -37,9 +37,13 @@ use std::time::Duration;
 
 /// Connections at a door at once; one more waits in the backlog.
 const GUESTS: usize = 128;
+/// The exit code of what was asked in vain.
+const USAGE: u8 = 64;
 /// The loop answers at once; what it hands to the disk or to services takes longer, but not for ever.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PATIENCE_FOR_SERVICES: Duration = Duration::from_secs(900);
+/// How long a connection of the listener may lie unused.
+const IDLE: Duration = Duration::from_secs(10);
 /// Who follows a deployment that has not begun is looked after so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -136,6 +140,11 @@ fn serve(listener: &UnixListener, door: Door, desk: &Desk) {
 
 impl Desk {
     fn attend(&self, stream: UnixStream, door: Door) -> io::Result<()> {
+        let mut memory = None;
+        if door == Door::Listener {
+            // It keeps connections for its next requests; one that is not used is not worth a thread.
+            stream.set_read_timeout(Some(IDLE))?;
+        }
         let mut out = stream.try_clone()?;
         let mut lines = BufReader::new(stream);
         while let Some(line) = wire::line(&mut lines)? {
@@ -143,6 +152,7 @@ impl Desk {
                 Ok(request) if door == Door::Listener && !request.on_listener_socket() => {
                     wire::send(&mut out, &error(77, "this request is not for the listener's socket"))?;
                 }
+                Ok(Request::Deliver(delivery)) => wire::send(&mut out, &self.deliver(delivery, &mut memory))?,
                 Ok(request) => self.answer(request, door, &mut out)?,
                 Err(why) => {
                     let message = format!("not a request this daemon knows ({why}); are both of one version?");
@@ -181,11 +191,11 @@ impl Desk {
                 let refused = self.ask(request.clone(), PATIENCE);
                 self.deliveries(refused, app.as_ref(), limit)
             }
-            Request::Deliver(delivery) => self.deliver(delivery),
             Request::Start { .. } | Request::Stop { .. } | Request::Restart { .. } => {
                 self.ask(request, PATIENCE_FOR_SERVICES)
             }
             Request::Deploy(_) => self.ask(request, work_patience()),
+            Request::Approve { number } => self.approve(number),
             other => self.ask(other, PATIENCE),
         };
         wire::send(out, &answer)
@@ -206,21 +216,44 @@ impl Desk {
         })
     }
 
-    /// A delivery is judged with what the mirrors know of its commits.
-    fn deliver(&self, delivery: Delivery) -> Answer {
+    /// A delivery is judged with what mirrors and diary know of it. `memory` is the diary, opened once for many.
+    fn deliver(&self, delivery: Delivery, memory: &mut Option<Diary>) -> Answer {
         let older = delivery.wants.iter().filter(|want| {
             let app = self.app(&want.app).zip(want.wanted.commit());
             app.is_some_and(|(app, commit)| work::is_older(&self.bench, &app, commit))
         });
         let older = older.map(|want| want.app.clone()).collect();
-        let known = Known { older, seen: self.seen_before(&delivery) };
+        let known = Known { older, seen: self.seen_before(&delivery, memory) };
         self.ask_knowing(Request::Deliver(delivery), known, PATIENCE)
     }
 
+    /// The loop knows those that have not ended; of the others the diary tells whether they were approved once.
+    fn approve(&self, number: DeployId) -> Answer {
+        let message = match self.ask(Request::Approve { number }, PATIENCE) {
+            Answer::Error { exit: USAGE, message } => message,
+            answer => return answer,
+        };
+        match self.deployment(number) {
+            Err(answer) => *answer,
+            Ok(report) if !report.deployment.status.is_final() => error(USAGE, message),
+            Ok(report) => {
+                let status = report.deployment.status.to_string().replace('_', " ");
+                let state = format!("it has ended ({status}): `pintle show {}`", number.0);
+                match report.approved {
+                    true => Answer::Done { message: format!("deployment {} was approved; {state}", number.0) },
+                    false => error(USAGE, format!("deployment {} does not wait for an approval: {state}", number.0)),
+                }
+            }
+        }
+    }
+
     /// What became of this delivery's id, as far as the diary remembers: years, where the loop keeps a thousand.
-    fn seen_before(&self, delivery: &Delivery) -> BTreeMap<AppName, SeenDelivery> {
-        let Some(id) = &delivery.id else { return BTreeMap::new() };
-        let Ok(diary) = Diary::open_read_only(&self.bench.place.state_dir) else { return BTreeMap::new() };
+    fn seen_before(&self, delivery: &Delivery, memory: &mut Option<Diary>) -> BTreeMap<AppName, SeenDelivery> {
+        let Some(id) = delivery.id.as_ref().filter(|_| !delivery.wants.is_empty()) else { return BTreeMap::new() };
+        if memory.is_none() {
+            *memory = Diary::open_read_only(&self.bench.place.state_dir).ok();
+        }
+        let Some(diary) = memory else { return BTreeMap::new() };
         let seen = delivery.wants.iter().filter_map(|want| {
             let seen = diary.seen(&want.app, id).ok()??;
             Some((want.app.clone(), SeenDelivery { deployment: seen.deployment, status: seen.status }))

@@ -12,6 +12,7 @@ use crate::config;
 use crate::os::fdstore::name_of;
 use crate::os::{memory, reexec, signals, systemd};
 use crate::runtime::ports::SOCKET;
+use jiff::tz::TimeZone;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -242,6 +243,7 @@ impl Loop {
                 && let Ok(mut apps) = self.apps.write()
             {
                 *apps = config.apps.iter().map(|(name, app)| (name.clone(), Arc::new(app.clone()))).collect();
+                self.world.zone = TimeZone::system();
             }
             for action in self.world.turn(Moment::now(), event) {
                 events.extend(self.act(action));

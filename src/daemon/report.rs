@@ -6,8 +6,9 @@ use super::world::{AppWorld, World};
 use crate::base::{AppName, Moment, ServiceName};
 use crate::control::{
     AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, PublicApp,
-    PublicService, PublicStatus, RunState, ServiceView, StatusReport,
+    PublicService, PublicStatus, RunState, ServiceView, StatusReport, WaitingView,
 };
+use crate::deploy::Deployment;
 use crate::supervise::{Slot, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,7 +85,7 @@ impl World {
             release: app.live.as_ref().map(|live| live.release.clone()),
             commit: app.live.as_ref().and_then(|live| live.commit.as_ref()).map(|commit| commit.to_string()),
             deploying: app.active.as_ref().map(|deployment| deployment.number),
-            waiting: app.queue.iter().map(|deployment| deployment.number).collect(),
+            waiting: app.queue.iter().map(waiting_view).collect(),
             probes: probes.collect(),
             services: services.collect(),
         }
@@ -122,6 +123,17 @@ fn public_service(app: &AppWorld, name: &ServiceName) -> PublicService {
     let slots = app.services.slots().iter().filter(|slot| slot.service.name == *name);
     let states: Vec<RunState> = slots.map(|slot| run_state(slot.machine.state())).collect();
     PublicService { service: name.clone(), state: worst(&states) }
+}
+
+fn waiting_view(deployment: &Deployment) -> WaitingView {
+    let commit = deployment.commit.as_ref().map(|commit| commit.to_string());
+    let waits = deployment.waiting.as_ref();
+    WaitingView {
+        number: deployment.number,
+        commit: commit.or_else(|| deployment.requested.clone()),
+        reason: waits.map_or("waits for its turn".into(), |waits| waits.reason.clone()),
+        until: waits.and_then(|waits| waits.until),
+    }
 }
 
 /// One word for an app.

@@ -26,6 +26,7 @@ use crate::os::{backup, files, git, limits, lock, memory, signals, sockets, syst
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
+use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -116,7 +117,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     drop(back);
 
     let scribe = Scribe::start()?;
-    let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices);
+    let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices, TimeZone::system());
     world.broken_files = broken_files;
     let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program);
     for held in survivors.held {

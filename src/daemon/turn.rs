@@ -7,6 +7,7 @@
 mod apps;
 mod configured;
 pub(super) mod deploys;
+mod gates;
 mod intake;
 mod reexec;
 use super::action::Action;
@@ -96,7 +97,7 @@ impl World {
             let watch = app.watch.as_ref().filter(|_| self.may_probe(app)).and_then(|watch| watch.deadline());
             // A daemon that ends leaves deployments as they are, for its successor to find.
             let active = app.active.as_ref().filter(|_| !self.stopping).and_then(|deployment| deployment.deadline());
-            [app.services.deadline(), watch, active, waiters]
+            [app.services.deadline(), watch, active, waiters, app.gates_due.filter(|_| !self.stopping)]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
         apps.chain([listener, self.reexec_deadline()]).flatten().min()
@@ -139,6 +140,7 @@ impl World {
                     self.wish_may_be_forgotten(&app, to, &why, actions);
                 }
             },
+            Some(Pending::Approval { app, number, to }) => self.approved(now, &app, number, to, result, actions),
             Some(Pending::Forgiveness { app: name, commit, to }) => {
                 if let Some(app) = self.any_app(&name).filter(|_| result.is_ok()) {
                     app.quarantine.remove(&commit);
@@ -245,7 +247,7 @@ impl World {
 
 const SIGTERM: i32 = 15;
 
-fn or_error(result: Result<(), String>, answer: Answer) -> Answer {
+pub(super) fn or_error(result: Result<(), String>, answer: Answer) -> Answer {
     match result {
         Ok(()) => answer,
         Err(why) => Answer::Error { exit: 3, message: format!("it could not be written to the diary: {why}") },

@@ -8,12 +8,13 @@ use crate::deploy::Deployment;
 use crate::health::Watch;
 use crate::store::{AppSnapshot, Entry};
 use crate::supervise::{Instance, Services};
+use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// All that decisions are made from.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct World {
     /// By name; an app whose file is gone stays until its services are down.
     pub apps: BTreeMap<AppName, AppWorld>,
@@ -31,6 +32,8 @@ pub struct World {
     pub broken_files: Option<String>,
     /// What else people should know as long as this daemon runs.
     pub notices: Vec<String>,
+    /// Where people's times of day are those of the windows.
+    pub zone: TimeZone,
     /// We are ending.
     pub stopping: bool,
     /// What the listener refused lately. Not for the diary: a stranger must not be able to wear out the disk.
@@ -52,6 +55,8 @@ pub(super) enum Pending {
     Intake { deployments: Vec<Deployment>, to: RequestId, answer: Answer },
     /// A person's word about services, and whoever waits for it to be so.
     Wish { app: AppName, to: RequestId, facts: Vec<Entry> },
+    /// A person's approval of a deployment that waits for it.
+    Approval { app: AppName, number: DeployId, to: RequestId },
     /// A commit whose quarantine is lifted once that is written.
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
 }
@@ -154,6 +159,25 @@ pub(super) struct Waiter {
     pub written: bool,
 }
 
+/// When something began, in nanoseconds of the monotonic clock: negative before the board's boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Beginning(i128);
+
+impl Beginning {
+    /// So long ago by now.
+    pub(super) fn ago(now: Duration, span: Duration) -> Beginning {
+        Beginning(nanos(now).saturating_sub(nanos(span)))
+    }
+    /// How long ago that is.
+    pub(super) fn age(self, now: Duration) -> Duration {
+        Duration::from_nanos(u64::try_from(nanos(now).saturating_sub(self.0)).unwrap_or(0))
+    }
+}
+
+fn nanos(span: Duration) -> i128 {
+    i128::try_from(span.as_nanos()).unwrap_or(i128::MAX)
+}
+
 /// A definition that a reload gave to the live release.
 #[derive(Debug)]
 pub(super) struct Applied {
@@ -184,6 +208,8 @@ pub struct AppWorld {
     pub(super) applied: Option<Applied>,
     /// When its services were last restarted because it was unhealthy.
     pub(super) repaired_at: Option<Duration>,
+    /// How often it was since it was last healthy.
+    pub(super) repairs: u32,
     /// The deployment under way.
     pub active: Option<Deployment>,
     pub(super) active_since: Duration,
@@ -194,6 +220,10 @@ pub struct AppWorld {
     /// The last deliveries judged, by the forge's id; older ones are in the diary.
     pub seen: BTreeMap<String, SeenDelivery>,
     pub(super) seen_in_order: VecDeque<String>,
+    /// When deploys began that came by themselves, on the monotonic clock; the newest last.
+    pub(super) begun: Vec<Beginning>,
+    /// When a gate is to be looked at again although nothing happens.
+    pub(super) gates_due: Option<Duration>,
     /// Commits not to be deployed again by themselves, and why.
     pub quarantine: BTreeMap<CommitId, String>,
     /// Releases that were live and verified, the last first.
@@ -205,11 +235,40 @@ pub struct AppWorld {
     pub(super) waiters: Vec<Waiter>,
 }
 
+impl Default for World {
+    fn default() -> World {
+        World {
+            apps: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            history: BTreeMap::new(),
+            next_number: DeployId::default(),
+            listener: None,
+            pids: BTreeMap::new(),
+            broken_files: None,
+            notices: vec![],
+            zone: TimeZone::UTC,
+            stopping: false,
+            refused: RefusedLately::default(),
+            reexec: Reexec::No,
+            instances_made: 0,
+            tokens_made: 0,
+            watches_made: 0,
+            pending: BTreeMap::new(),
+        }
+    }
+}
+
 impl World {
     /// How long the apps may take to end, one service after the other.
     pub fn longest_stop(&self) -> Duration {
         let slots = self.apps.values().flat_map(|app| app.services.slots());
         slots.map(|slot| slot.service.stop_timeout).sum::<Duration>() + TIME_TO_LEAVE
+    }
+
+    /// No deployment may begin: a new program is to take over first.
+    #[cfg(test)]
+    pub(super) fn waits_for_a_new_program(&self) -> bool {
+        matches!(self.reexec, Reexec::Due { .. } | Reexec::UnderWay(_))
     }
 
     /// An app, also one that is configured no longer.
@@ -234,12 +293,15 @@ impl AppWorld {
             unwell: None,
             applied: None,
             repaired_at: None,
+            repairs: 0,
             active: None,
             active_since: Duration::ZERO,
             retry: None,
             queue: VecDeque::new(),
             seen: BTreeMap::new(),
             seen_in_order: VecDeque::new(),
+            begun: vec![],
+            gates_due: None,
             quarantine: BTreeMap::new(),
             good: vec![],
             known: BTreeMap::new(),

@@ -15,8 +15,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 pub(super) struct Accepted {
     pub(super) app: AppName,
     pub(super) deployment: DeployId,
-    #[serde(skip)]
+    /// Told when it waits for a person, a window or the rate limit.
+    #[serde(skip_serializing_if = "begins")]
     pub(super) state: DeployStatus,
+}
+
+fn begins(state: &DeployStatus) -> bool {
+    *state != DeployStatus::Waiting
 }
 
 /// Hands `delivery` over; `Err` is the answer when it could not be written down.
@@ -26,10 +31,10 @@ pub(super) fn hand_over(daemon: &Daemon, delivery: Delivery) -> Result<Vec<Verdi
         log::error!("a delivery could not be handed to the daemon: {why}");
         Reply::later("the deployment could not be written down: try again")
     };
-    match daemon.insist(&Request::Deliver(delivery), PATIENCE) {
-        Ok((_, Answer::Delivered { verdicts })) => Ok(verdicts),
-        Ok((_, Answer::Error { message, .. })) => Err(unwritten(&message)),
-        Ok((_, other)) => Err(unwritten(&format!("unexpected answer {other:?}"))),
+    match daemon.insist_on_answer(&Request::Deliver(delivery), PATIENCE) {
+        Ok(Answer::Delivered { verdicts }) => Ok(verdicts),
+        Ok(Answer::Error { message, .. }) => Err(unwritten(&message)),
+        Ok(other) => Err(unwritten(&format!("unexpected answer {other:?}"))),
         Err(error) => Err(unwritten(&error)),
     }
 }
@@ -42,8 +47,8 @@ pub(super) fn accepted(verdicts: Vec<Verdict>, wait: bool) -> Result<Vec<Accepte
     for verdict in verdicts {
         match verdict {
             Verdict::Accepted { app, deployment, state } => accepted.push(Accepted { app, deployment, state }),
-            Verdict::Ignored { app, deployment: Some(deployment), .. } if wait => {
-                accepted.push(Accepted { app, deployment, state: DeployStatus::Running });
+            Verdict::Ignored { app, deployment: Some(deployment), state, .. } if wait => {
+                accepted.push(Accepted { app, deployment, state: state.unwrap_or(DeployStatus::Running) });
             }
             Verdict::Ignored { why, reason, .. } => unwanted = unwanted.or(Some(Unwanted { why, reason })),
         }
@@ -84,8 +89,12 @@ struct Triggered<'a> {
 pub(super) fn triggered(event: &str, deployments: &[Accepted]) -> Reply {
     let Some(first) = deployments.first() else { return Reply::ignored("nothing is to be done") };
     let message = match event {
-        "workflow_run" => "Deployment triggered after successful CI/CD",
-        "push" => "Deployment triggered by push",
+        "workflow_run"
+        | "action_run_success"
+        | "Pipeline Hook"
+        | "repo:commit_status_created"
+        | "repo:commit_status_updated" => "Deployment triggered after successful CI/CD",
+        "push" | "Push Hook" | "repo:push" | "repo:refs_changed" => "Deployment triggered by push",
         _ => "Deployment triggered",
     };
     let (app, deployment) = (&first.app, first.deployment);

@@ -45,8 +45,7 @@ impl Notes {
     /// A request that was answered with a refusal. Of the request itself nothing is kept.
     pub(super) fn refused(&self, trigger: Trigger, why: &str, from: String) {
         let refused = Refused { why: why.to_owned(), from, times: 1 };
-        let (id, event, wants, ignored) = (None, String::new(), vec![], None);
-        let _ = self.queue.try_send(Delivery { id, trigger, event, wants, ignored, refused: Some(refused) });
+        let _ = self.queue.try_send(Delivery { refused: Some(refused), ..Delivery::new(None, trigger, "") });
     }
 }
 
@@ -84,7 +83,7 @@ mod tests {
 
     fn refused(why: &str, from: &str) -> Delivery {
         let refused = Some(Refused { why: why.into(), from: from.into(), times: 1 });
-        Delivery { id: None, trigger: Trigger::Webhook, event: String::new(), wants: vec![], ignored: None, refused }
+        Delivery { refused, ..Delivery::new(None, Trigger::Webhook, "") }
     }
 
     fn ignored(why: &str) -> Delivery {

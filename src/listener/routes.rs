@@ -11,7 +11,7 @@ use super::notes::Notes;
 use super::pages::Pages;
 use super::story::{Story, Untold};
 use super::{hooks, live, pages, wait};
-use crate::base::DeployId;
+use crate::base::{DeployId, Moment};
 use crate::config::Forge;
 use crate::control::{Answer, Delivery, DeployStatus, Trigger};
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
@@ -174,15 +174,21 @@ impl Routes {
     }
 
     fn hook(self: &Arc<Self>, door: Door<'_>, ask: &Ask) -> Outcome {
-        match delivery::decide(&self.apps, &RequestHead { door, headers: &ask.headers }, &ask.body) {
+        let head = RequestHead { door, headers: &ask.headers, now: Moment::now().wall };
+        match delivery::decide(&self.apps, &head, &ask.body) {
             Decision::Refuse(refusal) => {
-                log::debug!("{:?} refused with {}: {}", ask.path, refusal.status, refusal.message);
+                let level = if refusal.proven { log::Level::Warn } else { log::Level::Debug };
+                log::log!(level, "{:?} refused with {}: {}", ask.path, refusal.status, refusal.message);
                 self.note_refused(door, &refusal.message, ask);
                 Outcome::Now(Reply::error(refusal.status, refusal.message))
             }
-            Decision::Ignore(why) => {
-                log::info!("{:?} ignored: {why}", ask.path);
-                Outcome::Now(Reply::ignored(why))
+            Decision::Ignore(ignored) => {
+                log::info!("{:?} ignored: {}", ask.path, ignored.why());
+                let reply = Reply::ignored(ignored.why());
+                if let Some(notes) = &self.notes {
+                    notes.ignored(Delivery { apps: ignored.apps, ..ignored.delivery });
+                }
+                Outcome::Now(reply)
             }
             Decision::Accept(delivery) => self.deliver(delivery, Stay::of(door, ask)),
         }
@@ -230,7 +236,7 @@ impl Routes {
     fn told(&self, format: Format, event: &str, deployments: &[Accepted], seat: Seat) -> Answered {
         let triggered = hooks::triggered(event, deployments);
         if deployments.iter().any(|deployment| deployment.state == DeployStatus::Waiting) {
-            return triggered.into();
+            return wait::not_now(deployments).into();
         }
         let numbers = deployments.iter().map(|deployment| deployment.deployment).collect();
         match live::deploys(Arc::clone(&self.daemon), format, numbers, triggered.body, seat) {

@@ -5,7 +5,7 @@
 
 use super::entry::{Kind, NewDeployment};
 use crate::base::{AppName, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
-use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Phase, StepReport, Trigger};
+use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, Phase, StepReport, Trigger};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,10 +13,14 @@ use std::time::Duration;
 pub const DELIVERIES_IN_SNAPSHOT: usize = 1_000;
 /// How many delivery ids per app the diary keeps: a captured delivery can be replayed for ever.
 pub const DELIVERIES_KEPT: usize = 10_000;
+/// Every so many deliveries the older ones are forgotten.
+pub const DELIVERIES_BEYOND: usize = 64;
 /// Requests to the listener that `deliveries` can show.
 pub const LOGGED_KEPT: usize = 1_000;
 /// How many releases per app a snapshot carries, many more than are ever kept on disk.
 pub const RELEASES_IN_SNAPSHOT: usize = 200;
+/// How many beginnings per app a snapshot carries: more than any sensible limit in a day.
+pub const BEGINNINGS_IN_SNAPSHOT: usize = 1_000;
 /// How many notices are kept.
 pub const NOTICES_KEPT: usize = 100;
 
@@ -39,6 +43,7 @@ pub struct Deployment {
     pub failed_phase: Option<Phase>,
     pub trigger: Trigger,
     pub forced: bool,
+    pub pass: Pass,
     pub retry_of: Option<DeployId>,
     /// When it was asked for.
     pub asked: WallTime,
@@ -69,6 +74,7 @@ impl Deployment {
             failed_phase: None,
             trigger: new.trigger,
             forced: new.forced,
+            pass: new.pass,
             retry_of: new.retry_of,
             asked: new.asked,
             began: None,
@@ -99,7 +105,9 @@ impl Deployment {
 
     /// As `show` tells it. The path of the log is the caller's to add.
     pub fn report(&self, steps: Vec<StepReport>) -> DeploymentReport {
-        DeploymentReport { deployment: self.view(), steps, previous: self.previous.clone(), exit: self.exit, log: None }
+        let approved = self.pass == Pass::Approved;
+        let (deployment, previous) = (self.view(), self.previous.clone());
+        DeploymentReport { deployment, steps, previous, approved, exit: self.exit, log: None }
     }
 }
 
@@ -174,6 +182,8 @@ pub struct AppSnapshot {
     pub good: Vec<GoodRelease>,
     /// Releases by the deployments that made them, newest first.
     pub releases: Vec<ReleaseInfo>,
+    /// When deploys began that nobody had ordered by hand, newest first: what a rate limit counts.
+    pub begun: Vec<WallTime>,
 }
 
 impl AppSnapshot {
@@ -203,7 +213,12 @@ impl Snapshot {
         self.highest = self.highest.max(row.number);
         let times = [Some(row.asked), row.began, row.finished];
         self.newest = times.into_iter().flatten().fold(self.newest, WallTime::max);
-        let releases = &mut self.apps.entry(row.app.clone()).or_default().releases;
+        let app = self.apps.entry(row.app.clone()).or_default();
+        let by_itself = row.kind == Kind::Deploy && row.trigger.comes_by_itself() && !row.forced;
+        if by_itself && app.begun.len() < BEGINNINGS_IN_SNAPSHOT {
+            app.begun.extend(row.began);
+        }
+        let releases = &mut app.releases;
         if let (Kind::Deploy, Some(release), Some(commit)) = (row.kind, &row.release, &row.commit)
             && releases.len() < RELEASES_IN_SNAPSHOT
         {

@@ -1,6 +1,7 @@
 //! The exact text of `status`, from hand-made reports.
 
 use super::*;
+use crate::base::DeployId;
 use crate::control::{DaemonView, RunState};
 
 fn instance(pid: Option<u32>, state: RunState, last_exit: Option<&str>) -> InstanceView {
@@ -24,6 +25,7 @@ fn service(name: &str, state: RunState, instances: Vec<InstanceView>) -> Service
 
 #[test]
 fn a_page_shows_daemon_host_apps_services_and_probes() {
+    let now: WallTime = "2025-10-24T23:00:00Z".parse().unwrap();
     let probe = |name: &str, healthy, message: Option<&str>| ProbeView {
         name: name.into(),
         healthy,
@@ -45,7 +47,20 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                 release: Some("000042-4f2a1c9".parse().unwrap()),
                 commit: None,
                 deploying: Some(DeployId(43)),
-                waiting: vec![DeployId(44)],
+                waiting: vec![
+                    WaitingView {
+                        number: DeployId(44),
+                        commit: Some("4f2a1c9d".into()),
+                        reason: "waits for its window 02:00-05:00 (opens 2025-10-25 02:00)".into(),
+                        until: Some(now.plus(Duration::from_secs(3 * 3600))),
+                    },
+                    WaitingView {
+                        number: DeployId(45),
+                        commit: None,
+                        reason: "waits for its turn".into(),
+                        until: None,
+                    },
+                ],
                 probes: vec![probe("health", Some(true), None), probe("dicom", Some(false), Some("refused\x07\nmore"))],
                 services: vec![
                     service(
@@ -77,13 +92,15 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
         notices: vec!["apps/shop.toml is broken: the last accepted one is used".into()],
     };
     assert_eq!(
-        text(&report, &Style::plain()),
+        text(&report, &Style::plain(), now),
         "\
 pintle 0.1.0 up 3d4h (pid 812), webhook listener up on 127.0.0.1:9000 (pid 815)
 cupboard up 12d, disk 12GiB free of 29GiB
 ! apps/shop.toml is broken: the last accepted one is used
 
-shop: degraded, 000042-4f2a1c9, deployment 000043 under way, waiting: 000044
+shop: degraded, 000042-4f2a1c9, deployment 000043 under way
+  deployment 000044 (4f2a1c9) waits for its window 02:00-05:00 (opens 2025-10-25 02:00); at the earliest in 3h
+  deployment 000045 waits for its turn
   SERVICE  STATE     PID  UPTIME  RESTARTS          MEMORY     CPU  LAST EXIT
   web      up       1234   2h10m         0  48.2MiB/256MiB  20m34s  -
            up         42   2h10m         0         48.2MiB   42.0s  -

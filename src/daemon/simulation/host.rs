@@ -4,7 +4,7 @@ use super::journal::Page;
 use super::scenario::place;
 use super::{Simulation, trace};
 use crate::base::{AppName, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
-use crate::control::Request;
+use crate::control::{Phase, Request};
 use crate::daemon::action::Action;
 use crate::daemon::event::{Event, Known, RequestId};
 use std::collections::BTreeMap;
@@ -244,6 +244,7 @@ impl Simulation {
             Action::Apply { app, release, .. } => self.apply(&release, app),
             Action::Vacated { app, service, round, index } => self.vacate(app, service, round, index),
             Action::KeepSockets { addresses } => self.keep_sockets(addresses),
+            Action::PhaseBegins { number, phase: Phase::Preflight } => self.check_passage(number),
             Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
         }
     }
@@ -290,6 +291,11 @@ impl Simulation {
     pub(super) fn jump(&mut self) {
         let day = 86_400_000;
         let by = self.random.below(800 * day) as i64 - 400 * day as i64;
+        self.set_the_clock(by);
+    }
+
+    pub(super) fn set_the_clock(&mut self, by: i64) {
+        self.promises.passages.clock_was_set();
         self.now.wall = WallTime(self.now.wall.0 + by);
         self.trace.note(self.now, || format!("-- the wall clock jumps by {by} ms"));
     }

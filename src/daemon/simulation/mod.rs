@@ -17,12 +17,14 @@
 //! work        what workers do to the disk
 //! journal     the diary, written late
 //! invariants  what must never be untrue of deployments
+//! gates       what must never be untrue of deployments that wait
 //! supervision what must never be untrue of processes
 //! rest        what must be true when nothing is left to do
 //! trace       a run in words
 //! ```
 //! `PINTLE_SEED` runs one seed, `PINTLE_SEEDS` so many, `PINTLE_STEPS` each so far.
 
+mod gates;
 mod host;
 mod invariants;
 mod journal;
@@ -99,7 +101,7 @@ struct Simulation {
 }
 
 /// So long may everything take to come to rest, once the host behaves well.
-const PATIENCE: Duration = Duration::from_secs(3 * 3600);
+const PATIENCE: Duration = Duration::from_secs(12 * 3600);
 
 impl Simulation {
     fn new(seed: u64, trace: Trace) -> Simulation {
@@ -171,6 +173,9 @@ impl Simulation {
             if self.now.mono > until || self.has_nothing_to_do() {
                 let why = self.what_is_left();
                 self.promises_broken(|| format!("everything settles once the host behaves well: {why}"));
+            }
+            if self.only_gates_are_left() {
+                self.let_begin_what_waits();
             }
             self.step();
         }

@@ -90,12 +90,14 @@ impl Simulation {
                 let id = self.a_backup();
                 self.ask(Request::BackupRestore { app, id });
             }
-            60..66 => {
+            60..67 => {
                 let recent = 1 + self.random.below(5);
                 let newest = self.promises.rows.keys().next_back().map_or(0, |number| number.0);
-                self.ask(Request::Cancel { number: DeployId(newest.saturating_sub(recent - 1)) });
+                let number = DeployId(newest.saturating_sub(recent - 1));
+                let approves = self.random.percent(50);
+                self.ask(if approves { Request::Approve { number } } else { Request::Cancel { number } });
             }
-            66..69 => {
+            67..69 => {
                 let commit = self.branches[&app].any(&mut self.random).to_string();
                 self.ask(Request::Forgive { app, commit });
             }
@@ -130,6 +132,7 @@ impl Simulation {
         let gone = names.iter().filter(|name| !self.config.apps.contains_key(*name));
         gone.for_each(|name| self.promises.forget_app(name));
         self.promises.meddle_with(&names);
+        self.promises.passages.remembered_anew(&self.promises.rows);
         let found = if self.world.is_some() { self.found() } else { BTreeMap::new() };
         self.turn(Event::Reconfigured { config: Box::new(self.config.clone()), found });
     }
@@ -154,14 +157,10 @@ impl Simulation {
         };
         let webhook = self.random.percent(85);
         self.deliveries_made += 1;
-        let delivery = Delivery {
-            id: webhook.then(|| format!("delivery-{}", self.deliveries_made)),
-            trigger: if webhook { control::Trigger::Webhook } else { control::Trigger::Deploy },
-            event: "push".into(),
-            wants: vec![Want { app, wanted: Wanted::Commit(commit) }],
-            ignored: None,
-            refused: None,
-        };
+        let id = webhook.then(|| format!("delivery-{}", self.deliveries_made));
+        let trigger = if webhook { control::Trigger::Webhook } else { control::Trigger::Deploy };
+        let wants = vec![Want { app, wanted: Wanted::Commit(commit) }];
+        let delivery = Delivery { wants, ..Delivery::new(id, trigger, "push") };
         self.deliver(delivery.clone());
         if self.random.percent(10) {
             self.deliver(delivery.clone());

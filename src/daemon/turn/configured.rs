@@ -127,7 +127,10 @@ impl World {
         let text = format!("{name}: what changed in the configuration is taken back for {release}: {why}");
         actions.push(Action::Note { level: log::Level::Error, text });
         actions.push(Action::Apply { app: before, release: release.clone(), commit });
-        self.run_what_is_live(now, name, actions);
+        // A daemon that ends starts nothing any more; the next one finds what was meant.
+        if !self.stopping {
+            self.run_what_is_live(now, name, actions);
+        }
         true
     }
 }

@@ -69,9 +69,7 @@ impl World {
             Request::Restart { app, service } => {
                 self.service_verb(now, from, Verb::Restart, &app, service.as_ref(), actions);
             }
-            Request::Approve { number } => {
-                actions.push(refuse(USAGE, format!("deployment {} does not wait for an approval", number.0)));
-            }
+            Request::Approve { number } => self.approve_asked(from, number, actions),
             Request::Reload => actions.push(Action::Reload { from }),
             other => actions.push(refuse(USAGE, format!("this request is not the loop's to answer: {other:?}"))),
         }
@@ -108,8 +106,10 @@ impl World {
                     let Some(mut new) = self.new_deployment(&app, delivery.trigger, Kind::Deploy) else { continue };
                     new.requested = Some(wanted.requested());
                     new.commit = wanted.commit().cloned();
-                    entries.push(Entry::Queued(row_of(&new, now)));
-                    let (deployment, state) = (new.number, DeployStatus::Queued);
+                    self.judge_at_the_gates(now, &mut new);
+                    let row = row_of(&new, now);
+                    let (deployment, state) = (new.number, row.status);
+                    entries.push(Entry::Queued(row));
                     verdicts.push(Verdict::Accepted { app: app.clone(), deployment, state });
                     deployments.push(new);
                     (None, None, Some(deployment))
@@ -117,7 +117,14 @@ impl World {
                 Err((reason, why, deployment)) => {
                     let twin =
                         deployment.filter(|number| reason == Ignored::Duplicate && self.is_from_outside(*number));
-                    verdicts.push(Verdict::Ignored { app: app.clone(), why: why.clone(), reason, deployment: twin });
+                    let state = twin.map(|twin| self.state_of_twin(twin));
+                    verdicts.push(Verdict::Ignored {
+                        app: app.clone(),
+                        why: why.clone(),
+                        reason,
+                        deployment: twin,
+                        state,
+                    });
                     (Some(reason), Some(why), deployment)
                 }
             };
@@ -159,6 +166,13 @@ impl World {
     fn is_from_outside(&self, number: DeployId) -> bool {
         let known = self.apps.values().find_map(|app| app.deployment(number));
         known.is_none_or(|known| matches!(known.trigger, Trigger::Webhook | Trigger::Deploy))
+    }
+
+    /// How a deployment stands that answers a delivery already: whoever waits for its end is not to wait at a gate.
+    fn state_of_twin(&self, number: DeployId) -> DeployStatus {
+        let known = self.apps.values().find_map(|app| app.deployment(number));
+        let waits = known.is_some_and(|known| known.waiting.is_some());
+        if waits { DeployStatus::Waiting } else { DeployStatus::Running }
     }
 
     /// A deployment of the same which is on its way to the diary: it neither runs nor waits yet.
@@ -212,7 +226,9 @@ impl World {
             );
             return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: REFUSED, message } });
         }
-        let mut under_way = app.active.iter().chain(&app.queue).filter(|twin| twin.plan().kind == Kind::Deploy);
+        // What waits at a gate need not do so when a person wants it now.
+        let begins = app.queue.iter().filter(|waiting| waiting.waiting.is_none());
+        let mut under_way = app.active.iter().chain(begins).filter(|twin| twin.plan().kind == Kind::Deploy);
         if let Some(twin) = under_way.find(|twin| commit.is_some() && twin.commit == commit && !asked.force) {
             // It is being done: whoever asks again sees the rest of it.
             let status = if twin.is_queued() { DeployStatus::Queued } else { DeployStatus::Running };
@@ -281,8 +297,10 @@ impl World {
             return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: USAGE, message } });
         };
         prepare(&mut new);
-        let entries = vec![Entry::Queued(row_of(&new, now))];
-        let answer = Answer::Deployment { number: new.number, status: DeployStatus::Queued };
+        self.judge_at_the_gates(now, &mut new);
+        let row = row_of(&new, now);
+        let answer = Answer::Deployment { number: new.number, status: row.status };
+        let entries = vec![Entry::Queued(row)];
         self.record(entries, Pending::Intake { deployments: vec![new], to: from, answer }, actions);
     }
 
@@ -326,22 +344,28 @@ impl World {
     }
 }
 
-/// What is to be remembered of a delivery that wants nothing.
-fn noted(delivery: &Delivery, at: WallTime) -> Option<Entry> {
-    let reason = delivery.ignored.clone()?;
-    Some(Entry::Logged(Box::new(DeliveryView {
-        at,
-        id: delivery.id.clone(),
-        app: None,
-        trigger: delivery.trigger,
-        event: delivery.event.clone(),
-        wanted: None,
-        verdict: DeliveryVerdict::Ignored,
-        reason: Some(reason),
-        deployment: None,
-        from: None,
-        times: 1,
-    })))
+/// What is to be remembered of a delivery that wants nothing: a line for each app it was about.
+fn noted(delivery: &Delivery, at: WallTime) -> Vec<Entry> {
+    let Some(why) = &delivery.ignored else { return vec![] };
+    let entry = |app: Option<AppName>| {
+        Entry::Logged(Box::new(DeliveryView {
+            at,
+            id: delivery.id.clone(),
+            app,
+            trigger: delivery.trigger,
+            event: delivery.event.clone(),
+            wanted: None,
+            verdict: DeliveryVerdict::Ignored,
+            reason: Some(why.clone()),
+            deployment: None,
+            from: None,
+            times: 1,
+        }))
+    };
+    match &delivery.apps[..] {
+        [] => vec![entry(None)],
+        apps => apps.iter().cloned().map(Some).map(entry).collect(),
+    }
 }
 
 /// Whether a deployment was asked to make an app what is `wanted` now.

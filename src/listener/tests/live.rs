@@ -166,6 +166,22 @@ fn the_token_opens_what_is_not_for_everybody() {
 }
 
 #[test]
+fn who_guesses_tokens_waits() {
+    let scratch = Scratch::new();
+    play(&scratch, teller());
+    let rate = crate::listener::guard::Rate { count: 8, per: Duration::from_secs(600) };
+    let limits = crate::listener::guard::Limits { rate, ..limits() };
+    let token = Some(Key(b"let-me-in".to_vec()));
+    let address = listen_as(&scratch, Setup { limits, token, ..setup(&scratch, vec![app("web")]) });
+    let guess = |path: &str| ask(address, "GET", path, &[("Authorization", "Bearer let-me-out")]);
+    assert_eq!([guess(LOG).status, guess("/status").status], [401, 401]);
+    let late = guess("/api/status");
+    assert!(late.status == 429 && late.head.contains("Retry-After: "), "each counted fourfold: {late:?}");
+    assert_eq!(ask(address, "GET", LOG, &[("Authorization", "Bearer let-me-in")]).status, 429);
+    assert_eq!(ask(address, "GET", "/health", &[]).status, 503, "asked of a daemon that does not know how to answer");
+}
+
+#[test]
 fn a_signed_caller_hears_its_deploy_as_it_happens() {
     let (_scratch, address) = stage(|request, stream| match request {
         Request::Deliver(delivery) => {

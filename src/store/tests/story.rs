@@ -169,13 +169,14 @@ fn old_delivery_ids_are_forgotten_but_only_the_oldest() {
         at: at(n as i64),
     };
     let (busy, quiet) = (app("busy"), app("quiet"));
-    let count = snapshot::DELIVERIES_KEPT + 3;
+    let count = snapshot::DELIVERIES_KEPT + 2 * snapshot::DELIVERIES_BEYOND;
     let mut entries = vec![delivery(&quiet, 0)];
     entries.extend((0..count).map(|n| delivery(&busy, n)));
     let mut memory = Memory::new();
     memory.record(&entries).unwrap();
     diary.record(&entries).unwrap();
-    for (n, kept) in [(0, false), (2, false), (3, true), (count - 1, true)] {
+    let oldest_kept = count - snapshot::DELIVERIES_KEPT;
+    for (n, kept) in [(0, false), (2, false), (oldest_kept, true), (count - 1, true)] {
         assert_eq!(diary.seen(&busy, &n.to_string()).unwrap().is_some(), kept, "{n}");
         assert_eq!(memory.seen(&busy, &n.to_string()).is_some(), kept, "{n}");
     }
@@ -194,7 +195,7 @@ fn of_what_came_to_the_listener_the_newest_thousand_are_kept() {
         Entry::Logged(Box::new(DeliveryView {
             at: at(n as i64),
             id: Some(n.to_string()),
-            app: (n % 2 == 0).then(|| app("clinic")),
+            app: n.is_multiple_of(2).then(|| app("clinic")),
             trigger: Trigger::Webhook,
             event: "push".into(),
             wanted: Some(commit(1).to_string()),
