@@ -98,7 +98,7 @@ fn curl_hears_a_deploy_as_it_happens() {
     text.wait_for("\nbegun\n");
     live.wait_for("\"line\":\"begun\"}\n\n");
     let half = events(&live.said());
-    assert!(!text.said().contains("done"));
+    assert!(!text.said().contains("\ndone\n"));
     gate.open();
     let (text, live) = (text.end(), live.end());
     let release = world.end_of(number).deployment.release.unwrap();
