@@ -7,8 +7,8 @@ use super::place;
 use super::style::{Cell, Style, Table, Tone, Toned};
 use crate::base::{Bytes, Moment, Span, WallTime};
 use crate::control::{
-    Answer, AppState, AppView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, Request, ServiceView,
-    StatusReport, WaitingView,
+    Answer, AppState, AppView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, Request,
+    ServiceView, StatusReport, WaitingView,
 };
 use std::time::Duration;
 
@@ -87,6 +87,7 @@ fn app_text(app: &AppView, style: &Style, now: WallTime) -> String {
     for service in &app.services {
         text += &sayings(service);
     }
+    text += &app.poll.as_ref().map(|poll| poll_text(poll, style)).unwrap_or_default();
     for probe in &app.probes {
         text += &probe_text(probe, app.state, style);
     }
@@ -160,6 +161,20 @@ fn probe_text(probe: &ProbeView, app: AppState, style: &Style) -> String {
         _ => String::new(),
     };
     format!("  probe {} {verdict}{message}\n", probe.name)
+}
+
+/// When its branch was last looked at, with what result, and when it is next.
+fn poll_text(poll: &PollView, style: &Style) -> String {
+    let next = match poll.next {
+        Some(next) => format!("next look {}", style.time(next)),
+        None => "next look when the network comes back".into(),
+    };
+    let (Some(last), Some(result)) = (poll.last, &poll.result) else {
+        return format!("  branch not looked at yet, {next}\n");
+    };
+    let result = super::history::one_line(result);
+    let result = if poll.ok == Some(false) { style.paint(Tone::Bad, &result) } else { result };
+    format!("  branch looked at {}: {result}; {next}\n", style.time(last))
 }
 
 fn seconds(seconds: u64) -> String {

@@ -277,7 +277,7 @@ pub struct Trigger {
     pub repository: Option<String>,
     /// `[trigger.generic]`, for the forge of that name.
     pub generic: Option<Generic>,
-    /// How often the branch is looked at; `None`: only at the start and when the network is back.
+    /// How often the branch is looked at; `None`: only at the start and when the network is back; zero: never.
     pub poll: Option<Duration>,
     /// How many deploys may begin by themselves in a span; more wait, and the newest wins.
     pub rate_limit: Option<Rate>,

@@ -169,6 +169,9 @@ pub struct AppView {
     /// Deployments that have not begun, in the order in which they may.
     #[serde(default)]
     pub waiting: Vec<WaitingView>,
+    /// When its branch is looked at; `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollView>,
     /// The last look of each probe.
     #[serde(default)]
     pub probes: Vec<ProbeView>,
@@ -186,6 +189,19 @@ pub struct WaitingView {
     pub reason: String,
     /// Before that it does not begin by itself; `None`: it begins when its turn comes, or when a person says so.
     pub until: Option<WallTime>,
+}
+
+/// The last look at an app's branch, and the next one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PollView {
+    /// When the last look ended; `None`: none since the daemon began.
+    pub last: Option<WallTime>,
+    /// Whether the repository answered then.
+    pub ok: Option<bool>,
+    /// What was seen, or why nothing was, in a sentence.
+    pub result: Option<String>,
+    /// When the next look is due by this host's clock; `None`: when the network is back, or one is under way.
+    pub next: Option<WallTime>,
 }
 
 /// The last look of a probe at a running app.

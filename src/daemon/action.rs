@@ -131,6 +131,13 @@ pub enum Action {
         app: Arc<App>,
         asked: DeployAsked,
     },
+    /// Ask the app's source where its branch is; answered by `BranchSeen`.
+    LookAtBranch {
+        app: Arc<App>,
+        look: u64,
+    },
+    /// End all looks at branches soon; each still answers.
+    CancelLooks,
     Answer {
         to: RequestId,
         answer: Answer,

@@ -13,7 +13,7 @@ use crate::control::DeployStatus;
 use crate::deploy::gate::Waits;
 use crate::deploy::plan::Kind;
 use crate::deploy::recover::{self, Interrupted, Recovery};
-use crate::deploy::{Deployment, End, Plan};
+use crate::deploy::{Deployment, End, Plan, Tried};
 use crate::store::{self, AppSnapshot, Entry, Snapshot};
 use crate::supervise::instance::Policy;
 use crate::supervise::{Instance, Survivor};
@@ -67,6 +67,7 @@ impl World {
             app.remember(now, snapshot.apps.get(name), found);
             app.services.wait_for_a_word();
             world.apps.insert(name.clone(), app);
+            world.look_out(now, name);
             world.adopt(now, name, survivors);
         }
         let mut actions = vec![];
@@ -123,6 +124,7 @@ impl World {
             }
         };
         self.apps.insert(name.clone(), app);
+        self.look_out(now, name);
         self.run_what_is_live(now, name, actions);
     }
 
@@ -191,7 +193,9 @@ impl World {
                     None => message,
                 };
                 self.close(now, row, message, retry.as_ref(), actions);
-                self.apps.get_mut(&name)?.queue.extend(retry);
+                let app = self.apps.get_mut(&name)?;
+                retry.iter().for_each(|retry| app.note_asked(retry.commit.as_ref(), retry.trigger));
+                app.queue.extend(retry);
                 None
             }
             Recovery::Finish => {
@@ -261,6 +265,9 @@ impl World {
             app.seen.values_mut().filter(|seen| seen.deployment == Some(number)).for_each(|seen| {
                 seen.status = Some(status);
             });
+            if let Some(commit) = row.commit.as_ref().filter(|_| row.kind == store::Kind::Deploy) {
+                app.tried.ends(commit, status, failed);
+            }
         }
         let end = End { status, phase: row.phase, failed, message, exit };
         actions.push(Action::Ended { app: row.app.clone(), number, end, release: row.release.clone() });
@@ -276,6 +283,7 @@ impl AppWorld {
             for release in &known.releases {
                 self.known.insert(release.release.clone(), release.commit.clone());
             }
+            self.tried = Tried::remembered(known.attempts.iter());
             self.good = known.good.iter().map(|good| (good.release.clone(), good.commit.clone())).collect();
             let quarantine = known.quarantine.iter();
             self.quarantine = quarantine.map(|(commit, row)| (commit.clone(), row.why.clone())).collect();

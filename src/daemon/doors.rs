@@ -352,7 +352,7 @@ impl Desk {
             Ok(report) => report,
             Err(answer) => return wire::send(out, &*answer),
         };
-        let from_outside = matches!(report.deployment.trigger, Trigger::Webhook | Trigger::Deploy);
+        let from_outside = matches!(report.deployment.trigger, Trigger::Webhook | Trigger::Deploy | Trigger::Poll);
         if door == Door::Listener && !from_outside {
             return wire::send(out, &error(77, "not a deployment of the listener"));
         }

@@ -37,6 +37,15 @@ pub struct Known {
     pub seen: BTreeMap<AppName, SeenDelivery>,
 }
 
+/// The commit an app's branch points at, where it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tip {
+    /// The commit.
+    pub commit: CommitId,
+    /// The mirror knows it as an ancestor of what is live.
+    pub is_older: bool,
+}
+
 /// Something happened.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
@@ -123,6 +132,14 @@ pub enum Event {
         index: usize,
         result: Result<(), String>,
     },
+    /// A look at an app's branch ended; `Err`: why it saw nothing.
+    BranchSeen {
+        app: AppName,
+        look: u64,
+        result: Result<Tip, String>,
+    },
+    /// There is a way out of this host again.
+    NetworkIsBack,
     /// A configuration was read and accepted. `found` are the apps that were not configured before.
     Reconfigured {
         config: Box<Config>,

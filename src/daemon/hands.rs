@@ -1,9 +1,10 @@
 //! Carries out the actions of a turn. What happens at once (a process started) comes back as an event at once; all
 //! else is handed to a thread and reported through the post.
 //!
-//! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours, `looks` looks at what runs and sends clients on, `replies`
+//! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours, `looks` looks at what runs and sends clients on, `branches` at where the apps come from, `replies`
 //! knows who waits for an answer.
 
+mod branches;
 mod check;
 mod listener;
 mod looks;
@@ -59,6 +60,8 @@ pub struct Hands {
     sweeper: Sweeper,
     pub(super) running: BTreeMap<InstanceId, Running>,
     cancels: BTreeMap<DeployId, Cancel>,
+    /// Ends every look at a branch that is under way.
+    looks: Option<Cancel>,
     /// Where our program lies, for whoever takes over from there.
     pub(super) program: PathBuf,
     /// A deployment ended: what it needed can be given back once it is quiet.
@@ -88,6 +91,7 @@ impl Hands {
             sweeper,
             running,
             cancels,
+            looks: None,
             program,
             worked: false,
             leave: None,
@@ -132,6 +136,8 @@ impl Hands {
                     bench.post.send(Event::Resolved { from, asked, commit });
                 });
             }
+            Action::LookAtBranch { app, look } => return self.look_at_branch(app, look),
+            Action::CancelLooks => self.looks.iter().for_each(Cancel::cancel),
             Action::Answer { to, answer } => self.replies.answer(to, answer),
             Action::Say { number, line } => self.hub().say(number, &line),
             Action::PhaseBegins { number, phase } => self.hub().phase(number, phase),

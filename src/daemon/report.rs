@@ -5,7 +5,7 @@
 use super::world::{AppWorld, World};
 use crate::base::{AppName, Moment, ServiceName};
 use crate::control::{
-    AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, PublicApp,
+    AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, PublicApp,
     PublicService, PublicStatus, RunState, ServiceView, StatusReport, WaitingView,
 };
 use crate::deploy::Deployment;
@@ -86,6 +86,7 @@ impl World {
             commit: app.live.as_ref().and_then(|live| live.commit.as_ref()).map(|commit| commit.to_string()),
             deploying: app.active.as_ref().map(|deployment| deployment.number),
             waiting: app.queue.iter().map(waiting_view).collect(),
+            poll: app.lookout.looks_at_all().then(|| poll_view(now, app)),
             probes: probes.collect(),
             services: services.collect(),
         }
@@ -133,6 +134,17 @@ fn waiting_view(deployment: &Deployment) -> WaitingView {
         commit: commit.or_else(|| deployment.requested.clone()),
         reason: waits.map_or("waits for its turn".into(), |waits| waits.reason.clone()),
         until: waits.and_then(|waits| waits.until),
+    }
+}
+
+fn poll_view(now: Moment, app: &AppWorld) -> PollView {
+    let seen = app.lookout.seen.as_ref();
+    let next = app.lookout.deadline(true).map(|at| now.wall.plus(at.saturating_sub(now.mono)));
+    PollView {
+        last: seen.map(|seen| seen.at),
+        ok: seen.map(|seen| seen.result.is_ok()),
+        result: seen.map(|seen| seen.result.clone().unwrap_or_else(|why| why)),
+        next,
     }
 }
 

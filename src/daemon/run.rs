@@ -5,7 +5,7 @@
 
 use super::boot::Found;
 use super::doors::{self, Desk, Door, DoorPlan};
-use super::event::Thawed;
+use super::event::{Event, Thawed};
 use super::event_loop::{Apps, Loop};
 use super::hands::{Hands, Leave, Replies};
 use super::hub::Hub;
@@ -22,7 +22,7 @@ use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
-use crate::os::{backup, files, git, limits, lock, memory, signals, sockets, systemd};
+use crate::os::{backup, files, git, limits, lock, memory, network, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
@@ -106,6 +106,12 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         (app.name.clone(), survivors.join(&app.name, found))
     });
     let found = found.collect();
+    let bell = post.clone();
+    if let Err(error) = network::watch(move || bell.send(Event::NetworkIsBack)) {
+        log::warn!(
+            "that the network is back will not be noticed, so webhooks missed meanwhile are not looked for: {error}"
+        );
+    }
     let journal = Journal::start(opened.diary, post)?;
     let replies = Replies::default();
     let apps = shared_apps(&config);

@@ -9,6 +9,7 @@ mod configured;
 pub(super) mod deploys;
 mod gates;
 mod intake;
+mod polling;
 mod reexec;
 use super::action::Action;
 use super::event::{Event, Token};
@@ -79,6 +80,8 @@ impl World {
             Event::Probed { app, watch, index, result } => {
                 self.probed(now, &app, watch, index, result, &mut actions);
             }
+            Event::BranchSeen { app, look, result } => self.branch_seen(now, &app, look, result, &mut actions),
+            Event::NetworkIsBack => self.network_is_back(now),
             Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
             Event::StaysBroken { notice } => self.broken_files = Some(notice),
             Event::Reexec => self.ask_successor(None, &mut actions),
@@ -97,7 +100,11 @@ impl World {
             let watch = app.watch.as_ref().filter(|_| self.may_probe(app)).and_then(|watch| watch.deadline());
             // A daemon that ends leaves deployments as they are, for its successor to find.
             let active = app.active.as_ref().filter(|_| !self.stopping).and_then(|deployment| deployment.deadline());
-            [app.services.deadline(), watch, active, waiters, app.gates_due.filter(|_| !self.stopping)]
+            let runs = app.runs_as_it_should();
+            let look = Some(&app.lookout).filter(|_| !self.stopping && !app.removed);
+            let look = look.and_then(|lookout| lookout.deadline(runs));
+            let gates = app.gates_due.filter(|_| !self.stopping);
+            [app.services.deadline(), watch, active, waiters, look, gates]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
         apps.chain([listener, self.reexec_deadline()]).flatten().min()
@@ -108,6 +115,7 @@ impl World {
         let names: Vec<AppName> = self.apps.keys().cloned().collect();
         for name in names {
             self.app_time_passed(now, &name, actions);
+            self.look_if_due(now, &name, actions);
         }
         self.feed_listener(now, Input::Tick, actions);
         if self.stopping && self.is_down() {
@@ -133,6 +141,7 @@ impl World {
                     self.enqueue(now, deployment, actions);
                 }
             }
+            Some(Pending::Poll { deployments }) => self.poll_recorded(now, deployments, result, actions),
             Some(Pending::Wish { app, to, facts }) => match result {
                 Ok(()) => self.wish_is_written(now, &app, to, actions),
                 Err(why) => {
@@ -183,6 +192,7 @@ impl World {
             actions.push(Action::Exit);
             return;
         }
+        actions.push(Action::CancelLooks);
         let names: Vec<AppName> = self.apps.keys().cloned().collect();
         for name in names {
             self.stop_app_for_good(now, &name, actions);

@@ -4,7 +4,7 @@ use super::event::{RequestId, Thawed, Token};
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
 use crate::config::App;
 use crate::control::{Answer, DeliveryVerdict, DeliveryView, DeployStatus, Refused, Trigger};
-use crate::deploy::Deployment;
+use crate::deploy::{Deployment, Lookout, Tried};
 use crate::health::Watch;
 use crate::store::{AppSnapshot, Entry};
 use crate::supervise::{Instance, Services};
@@ -53,12 +53,24 @@ pub(super) enum Pending {
     Machine { app: AppName, number: DeployId, facts: Vec<Entry> },
     /// New deployments, and whoever asked for them.
     Intake { deployments: Vec<Deployment>, to: RequestId, answer: Answer },
+    /// New deployments that a look at a branch began; nobody waits for an answer.
+    Poll { deployments: Vec<Deployment> },
     /// A person's word about services, and whoever waits for it to be so.
     Wish { app: AppName, to: RequestId, facts: Vec<Entry> },
     /// A person's approval of a deployment that waits for it.
     Approval { app: AppName, number: DeployId, to: RequestId },
     /// A commit whose quarantine is lifted once that is written.
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
+}
+
+impl Pending {
+    /// Deployments on their way to the diary.
+    pub(super) fn arriving(&self) -> &[Deployment] {
+        match self {
+            Pending::Intake { deployments, .. } | Pending::Poll { deployments } => deployments,
+            _ => &[],
+        }
+    }
 }
 
 /// How far the daemon is in becoming a new program.
@@ -230,6 +242,14 @@ pub struct AppWorld {
     pub good: Vec<(ReleaseName, CommitId)>,
     /// Every release the diary knows, with its commit.
     pub known: BTreeMap<ReleaseName, CommitId>,
+    /// When its branch is looked at.
+    pub lookout: Lookout,
+    /// Commits that a look does not begin again.
+    pub tried: Tried,
+    /// How many deployments of it were asked for since this daemon began.
+    pub(super) asked: u64,
+    /// How many that were when the last look began.
+    pub(super) asked_before_look: u64,
     /// Its file is gone: when its services are down, so is it.
     pub removed: bool,
     pub(super) waiters: Vec<Waiter>,
@@ -305,6 +325,10 @@ impl AppWorld {
             quarantine: BTreeMap::new(),
             good: vec![],
             known: BTreeMap::new(),
+            lookout: Lookout::default(),
+            tried: Tried::default(),
+            asked: 0,
+            asked_before_look: 0,
             removed: false,
             waiters: vec![],
         }

@@ -1,7 +1,7 @@
 //! The process that the network talks to: `pintle listen`.
 //!
-//! The daemon starts it unprivileged, passes it two listening sockets - the public one as descriptor 3, the guard's as 4
-//! - and writes one [`Setup`] to its stdin; from then on it is a client of `RUN/listener.sock`. `inherit` takes what was
+//! The daemon starts it unprivileged, passes it two listening sockets (the public one as descriptor 3, the guard's as 4)
+//! and writes one [`Setup`] to its stdin; from then on it is a client of `RUN/listener.sock`. `inherit` takes what was
 //! passed, `guard` owns every public connection and lets whole requests through, `server` is all that knows tiny_http
 //! behind it, `routes` answers an [`ask::Ask`] with an [`ask::Reply`] or an [`ask::Stream`], `hooks` hands deliveries
 //! over, `wait` stays with a deployment until its end, `live` tells its log as it happens (both hear it from `story`),
@@ -29,6 +29,7 @@ mod tests;
 
 use crate::delivery::AppTrigger;
 use crate::delivery::signature::Key;
+use crate::os::confine;
 use crate::os::signals::Signals;
 use guard::{Doors, Limits, Tickets};
 use routes::Routes;
@@ -57,6 +58,12 @@ pub struct Setup {
     pub apps: Vec<AppTrigger>,
 }
 
+/// Descriptors the listener may have open: for each public connection one of ours, tiny_http's two and one to the
+/// daemon; and what it has for itself.
+fn open_files(limits: &Limits) -> u32 {
+    limits.connections.saturating_mul(4).saturating_add(256)
+}
+
 /// Why the listener ends.
 struct Failure {
     exit: u8,
@@ -83,7 +90,12 @@ fn listen() -> Result<(), Failure> {
     let sockets = inherit::sockets()?;
     let setup = inherit::setup()?;
     log::info!("listening on {}; apps: {}", sockets.public, setup.apps.len());
-    let ended = Signals::listen().and_then(|signals| serve(sockets, setup, Some(signals)));
+    let ended = Signals::listen().and_then(|signals| {
+        // Landlock and seccomp are a thread's own: before there is another one.
+        let needs = confine::Needs { open_files: open_files(&setup.limits), listening: &inherit::SOCKETS };
+        log::info!("listener confined: {}", confine::now(&needs));
+        serve(sockets, setup, Some(signals))
+    });
     ended.map_err(|error| Failure {
         exit: 1,
         message: format!("cannot answer requests any more: {error}; the daemon starts a new listener"),

@@ -1,5 +1,6 @@
 //! The listener as clients meet it: real sockets in front, a played daemon behind.
 
+mod hostile;
 mod live;
 mod openapi;
 mod stage;

@@ -6,6 +6,7 @@
 use super::entry::{Kind, NewDeployment};
 use crate::base::{AppName, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
 use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, Phase, StepReport, Trigger};
+use crate::deploy::tried::Attempt;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub const LOGGED_KEPT: usize = 1_000;
 pub const RELEASES_IN_SNAPSHOT: usize = 200;
 /// How many beginnings per app a snapshot carries: more than any sensible limit in a day.
 pub const BEGINNINGS_IN_SNAPSHOT: usize = 1_000;
+/// How many deploys per app a snapshot tells the outcome of.
+pub const ATTEMPTS_IN_SNAPSHOT: usize = 50;
 /// How many notices are kept.
 pub const NOTICES_KEPT: usize = 100;
 
@@ -180,6 +183,8 @@ pub struct AppSnapshot {
     pub wanted: BTreeMap<Option<ServiceName>, bool>,
     /// Good releases, the one that went live last first.
     pub good: Vec<GoodRelease>,
+    /// What deploys of known commits came to, newest first; at most [`ATTEMPTS_IN_SNAPSHOT`].
+    pub attempts: Vec<Attempt>,
     /// Releases by the deployments that made them, newest first.
     pub releases: Vec<ReleaseInfo>,
     /// When deploys began that nobody had ordered by hand, newest first: what a rate limit counts.
@@ -218,7 +223,13 @@ impl Snapshot {
         if by_itself && app.begun.len() < BEGINNINGS_IN_SNAPSHOT {
             app.begun.extend(row.began);
         }
-        let releases = &mut app.releases;
+        let AppSnapshot { releases, attempts, .. } = app;
+        if let (Kind::Deploy, Some(commit)) = (row.kind, &row.commit)
+            && attempts.len() < ATTEMPTS_IN_SNAPSHOT
+        {
+            let (commit, trigger, status) = (commit.clone(), row.trigger, row.status);
+            attempts.push(Attempt { commit, trigger, status, failed: row.failed_phase });
+        }
         if let (Kind::Deploy, Some(release), Some(commit)) = (row.kind, &row.release, &row.commit)
             && releases.len() < RELEASES_IN_SNAPSHOT
         {

@@ -1,7 +1,7 @@
 //! The exact text of `status`, from hand-made reports.
 
 use super::*;
-use crate::base::DeployId;
+use crate::base::{DeployId, WallTime};
 use crate::control::{DaemonView, RunState};
 
 fn instance(pid: Option<u32>, state: RunState, last_exit: Option<&str>) -> InstanceView {
@@ -61,6 +61,12 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                         until: None,
                     },
                 ],
+                poll: Some(PollView {
+                    last: Some(WallTime(1_761_336_000_000)),
+                    ok: Some(false),
+                    result: Some("look at branch main of /srv/shop.git: no route to host\nmore".into()),
+                    next: Some(WallTime(1_761_336_300_000)),
+                }),
                 probes: vec![probe("health", Some(true), None), probe("dicom", Some(false), Some("refused\x07\nmore"))],
                 services: vec![
                     service(
@@ -85,6 +91,7 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                 commit: None,
                 deploying: None,
                 waiting: vec![],
+                poll: Some(PollView { last: None, ok: None, result: None, next: None }),
                 probes: vec![probe("health", None, None)],
                 services: vec![],
             },
@@ -107,10 +114,12 @@ shop: degraded, 000042-4f2a1c9, deployment 000043 under way
   worker   backoff     -       -        12               -       -  exit 1
   digest   down        -       -         -               -       -  -
   web (pid 42) says: 3 requests in hand
+  branch looked at 2025-10-24 20:00:00: look at branch main of /srv/shop.git: no route to host; next look 2025-10-24 20:05:00
   probe health ok
   probe dicom failing: refused
 
 fresh: stopped, no release yet
+  branch not looked at yet, next look when the network comes back
 "
     );
 }

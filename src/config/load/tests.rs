@@ -322,7 +322,6 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
         "notify.slack",
         "dns.duckdns",
         "source.image",
-        "trigger.poll",
         "schedule[1]",
         "backup.every",
         "backup.drill",

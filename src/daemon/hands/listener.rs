@@ -41,7 +41,7 @@ impl Hands {
         let (stdin, mut feed) = io::pipe()?;
         let argv = ["pintle", "listen"].map(String::from);
         let mut env = vec![self.bench.instances.variable(instance)];
-        env.extend(std::env::var("RUST_LOG").ok().map(|level| ("RUST_LOG".into(), level)));
+        env.extend(std::env::var("PINTLE_LOG").ok().map(|level| ("PINTLE_LOG".into(), level)));
         let output = io::stderr().as_fd().try_clone_to_owned()?;
         let root = std::path::Path::new("/");
         let mut start = Start::new(&argv, root, &env, output.as_fd());
@@ -49,6 +49,7 @@ impl Hands {
         start.program = Some("/proc/self/exe");
         start.user = user.as_ref();
         start.no_new_privs = true;
+        start.no_capabilities = true;
         start.sockets = vec![socket.as_fd(), guard.as_fd()];
         start.fd_names = vec!["listen".into(), "guard".into()];
         let stdin: OwnedFd = stdin.into();

@@ -237,10 +237,11 @@ impl Simulation {
                 let tip = reachable.then(|| self.branches[&asked.app].tip());
                 self.soon(Duration::from_secs(5), Due::Hear(Event::Resolved { from, asked, commit: tip }));
             }
+            Action::LookAtBranch { app, look } => self.look_at_a_branch(&app.name, look),
             Action::Answer { to, answer } => self.check_answer(to, answer),
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),
             Action::CheckSuccessor => self.ask_the_successor(),
-            Action::Reload { .. } | Action::Exit | Action::Reexec => {}
+            Action::Reload { .. } | Action::CancelLooks | Action::Exit | Action::Reexec => {}
             Action::Apply { app, release, .. } => self.apply(&release, app),
             Action::Vacated { app, service, round, index } => self.vacate(app, service, round, index),
             Action::KeepSockets { addresses } => self.keep_sockets(addresses),

@@ -14,6 +14,7 @@
 //! processes   the apps' processes: born, ready, hung, dead - with a daemon or without
 //! voices      what they say of themselves
 //! proxy       where clients are sent
+//! polls       the network, and what looks at branches see
 //! work        what workers do to the disk
 //! journal     the diary, written late
 //! invariants  what must never be untrue of deployments
@@ -29,6 +30,7 @@ mod host;
 mod invariants;
 mod journal;
 mod life;
+mod polls;
 mod processes;
 mod proxy;
 mod random;
@@ -90,6 +92,8 @@ struct Simulation {
     requests_made: u64,
     /// SIGTERMs since the daemon's start.
     stops_asked: u32,
+    /// No repository can be reached, since the network went.
+    is_dark: bool,
     past_deliveries: Vec<Delivery>,
     /// The host behaves well and nothing comes from outside.
     calm: bool,
@@ -135,6 +139,7 @@ impl Simulation {
             deliveries_made: 0,
             requests_made: 0,
             stops_asked: 0,
+            is_dark: false,
             past_deliveries: vec![],
             calm: false,
             turns: 0,
@@ -168,6 +173,22 @@ impl Simulation {
         self.trace.note(self.now, || "-- from here on the host behaves well".into());
         self.calm = true;
         self.journal.full = false;
+        self.network_comes_back();
+        self.settle();
+        self.let_every_branch_be_looked_at();
+        self.settle();
+        if self.broken.is_none() {
+            self.flush_the_journal();
+            self.check_polls();
+            self.check_at_rest();
+            self.check_idling();
+        }
+        self.calm = false;
+        self.trace.note(self.now, || "-- from here on anything goes".into());
+    }
+
+    /// Lets happen what is left to do.
+    fn settle(&mut self) {
         let until = self.now.mono + PATIENCE;
         while self.broken.is_none() && !self.is_at_rest() {
             if self.now.mono > until || self.has_nothing_to_do() {
@@ -179,13 +200,6 @@ impl Simulation {
             }
             self.step();
         }
-        if self.broken.is_none() {
-            self.flush_the_journal();
-            self.check_at_rest();
-            self.check_idling();
-        }
-        self.calm = false;
-        self.trace.note(self.now, || "-- from here on anything goes".into());
     }
 }
 

@@ -178,8 +178,12 @@ impl Simulation {
         }
         let spent = self.turns - turns;
         // Per app: a probe every 30 s is one turn to send it out and one to hear of it.
-        let most = 300 * self.config.apps.len() as u64;
-        let hour = trace::span(Duration::from_secs(3600));
+        let hour = Duration::from_secs(3600);
+        // And no look at a branch beyond those asked for, a tenth sooner each: one turn to begin it, one to hear of it.
+        let polls = self.config.apps.values().filter_map(|app| app.trigger.poll);
+        let looks: u64 = polls.map(|interval| (hour.as_secs() * 10).div_ceil(interval.as_secs() * 9) + 2).sum();
+        let most = 300 * self.config.apps.len() as u64 + 2 * looks;
+        let hour = trace::span(hour);
         self.promise(spent <= most, || format!("{spent} turns in {hour} in which nothing happened"));
     }
 

@@ -119,7 +119,8 @@ impl Simulation {
             84..86 => self.power_cut(),
             86..90 => self.jump(),
             90..92 => self.fill_the_disk(),
-            92..98 => self.kill_a_process(),
+            92..95 => self.kill_a_process(),
+            95..98 => self.something_about_the_network(&app),
             98 => self.reconfigure(),
             _ => self.ask(Request::Status { app: None }),
         }

@@ -4,8 +4,8 @@ use super::random::Random;
 use crate::base::{AppName, Bytes, ServiceName};
 use crate::config::{
     Address, App, Backup, Command, Config, Deploy, Forge, Handover, Host, Listen, Nginx, Probe, ProbeTarget, Rate,
-    Ready, Rehearsal, RehearsalData, Restart, Service, Source, Step, StepPhase, TimeOfDay, Trigger, TriggerEvent,
-    Window,
+    Ready, Rehearsal, RehearsalData, Restart, Secret, Service, Source, Step, StepPhase, TimeOfDay, Trigger,
+    TriggerEvent, Window,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -100,13 +100,13 @@ fn app(name: &str, random: &mut Random) -> App {
         user: None,
         trigger: Trigger {
             forge: Forge::Github,
-            secrets: vec![],
+            secrets: if random.percent(50) { vec![Secret(b"shh".to_vec())] } else { vec![] },
             on: vec![TriggerEvent::Push],
             workflow: None,
             workflow_events: vec![],
             repository: None,
             generic: None,
-            poll: None,
+            poll: random.pick(&[None, None, Some(60), Some(300), Some(1800)]).map(Duration::from_secs),
             rate_limit: random.percent(25).then(|| rate(random)),
             window: random.percent(25).then(|| window(random)),
             approval: random.percent(20),

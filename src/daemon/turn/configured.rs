@@ -50,10 +50,11 @@ impl World {
             let app = Arc::new(app);
             match self.apps.get_mut(&name) {
                 Some(known) => {
-                    known.config = app;
+                    let before = std::mem::replace(&mut known.config, app);
                     if std::mem::take(&mut known.removed) {
                         self.run_what_is_live(now, &name, actions);
                     }
+                    self.look_out_anew(now, &name, &before.source);
                     self.apply(now, &name, actions);
                 }
                 None => self.take_in(now, &name, app, found.remove(&name), actions),

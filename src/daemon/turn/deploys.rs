@@ -22,6 +22,9 @@ impl World {
             return self.end_unbegun(now, &deployment, DeployStatus::Cancelled, NOT_CONFIGURED.into(), actions);
         };
         begins_to_wait(&deployment, actions);
+        if deployment.plan().kind == Kind::Deploy {
+            app.note_asked(deployment.commit.as_ref(), deployment.trigger);
+        }
         app.queue.push_back(deployment);
         self.start_next(now, &name, actions);
     }
@@ -169,6 +172,9 @@ impl World {
                 }
                 Fact::Identified { commit, release } => {
                     let previous = deployment.previous.clone();
+                    if deployment.plan().kind == Kind::Deploy {
+                        app.tried.is_for(&commit);
+                    }
                     app.known.insert(release.clone(), commit.clone());
                     entries.push(Entry::Release { number, commit, release, previous });
                 }
@@ -224,10 +230,7 @@ impl World {
         (again.trigger, again.pass) = (Trigger::Retry, kept_pass(of));
         self.judge_at_the_gates(now, &mut again);
         let waiting = self.apps.get(&of.app).into_iter().flat_map(|app| &app.queue);
-        let arriving = self.pending.values().flat_map(|pending| match pending {
-            Pending::Intake { deployments, .. } => &deployments[..],
-            _ => &[],
-        });
+        let arriving = self.pending.values().flat_map(Pending::arriving);
         let mut newer = waiting.chain(arriving.filter(|new| new.app == of.app));
         newer
             .any(|new| new.plan().kind == Kind::Deploy && !waits_for_more(new.waiting.as_ref(), again.waiting.as_ref()))
@@ -271,6 +274,9 @@ impl World {
         let number = deployment.number;
         for seen in app.seen.values_mut().filter(|seen| seen.deployment == Some(number)) {
             seen.status = Some(end.status);
+        }
+        if let Some(commit) = deployment.commit.as_ref().filter(|_| deployment.plan().kind == Kind::Deploy) {
+            app.tried.ends(commit, end.status, end.failed);
         }
         let release = deployment.release.clone();
         if end.status == DeployStatus::Success
@@ -415,6 +421,11 @@ fn needless(app: &AppWorld, waiting: &Deployment) -> Option<(DeployStatus, Strin
     is_live.then(|| (DeployStatus::Success, "its commit went live while it waited".to_string()))
 }
 
+/// How a deployment that has not begun stands.
+pub(in super::super) fn status_of_new(deployment: &Deployment) -> DeployStatus {
+    if deployment.waiting.is_some() { DeployStatus::Waiting } else { DeployStatus::Queued }
+}
+
 /// The diary's row of a deployment that is new.
 pub(in super::super) fn row_of(deployment: &Deployment, now: Moment) -> NewDeployment {
     NewDeployment {
@@ -428,7 +439,7 @@ pub(in super::super) fn row_of(deployment: &Deployment, now: Moment) -> NewDeplo
         requested: deployment.requested.clone(),
         commit: deployment.commit.clone(),
         release: deployment.release.clone(),
-        status: if deployment.waiting.is_some() { DeployStatus::Waiting } else { DeployStatus::Queued },
+        status: status_of_new(deployment),
         trigger: deployment.trigger,
         forced: deployment.forced,
         pass: deployment.pass,

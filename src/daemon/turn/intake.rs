@@ -4,7 +4,7 @@ use super::super::action::Action;
 use super::super::event::{Known, RequestId};
 use super::super::world::{AppWorld, Pending, SeenDelivery, World};
 use super::apps::{Verb, no_such_app};
-use super::deploys::row_of;
+use super::deploys::{row_of, status_of_new};
 use crate::base::{AppName, BackupId, CommitId, DeployId, Moment, ReleaseName, WallTime};
 use crate::control::{
     Answer, DeliveriesReport, Delivery, DeliveryVerdict, DeliveryView, DeployAsked, DeployStatus, Ignored, Request,
@@ -103,13 +103,10 @@ impl World {
             };
             let (ignored, why, deployment) = match judged {
                 Ok(()) => {
-                    let Some(mut new) = self.new_deployment(&app, delivery.trigger, Kind::Deploy) else { continue };
-                    new.requested = Some(wanted.requested());
-                    new.commit = wanted.commit().cloned();
-                    self.judge_at_the_gates(now, &mut new);
-                    let row = row_of(&new, now);
-                    let (deployment, state) = (new.number, row.status);
-                    entries.push(Entry::Queued(row));
+                    let begun = self.begin_from_outside(now, &app, &wanted, delivery.trigger);
+                    let Some((new, entry)) = begun else { continue };
+                    entries.push(entry);
+                    let (deployment, state) = (new.number, status_of_new(&new));
                     verdicts.push(Verdict::Accepted { app: app.clone(), deployment, state });
                     deployments.push(new);
                     (None, None, Some(deployment))
@@ -162,10 +159,26 @@ impl World {
         }
     }
 
+    /// A deployment that a delivery or a look at the branch asks for, and what is to be on disk before it begins.
+    pub(super) fn begin_from_outside(
+        &mut self,
+        now: Moment,
+        app: &AppName,
+        wanted: &Wanted,
+        trigger: Trigger,
+    ) -> Option<(Deployment, Entry)> {
+        let mut new = self.new_deployment(app, trigger, Kind::Deploy)?;
+        new.requested = Some(wanted.requested());
+        new.commit = wanted.commit().cloned();
+        self.judge_at_the_gates(now, &mut new);
+        let entry = Entry::Queued(row_of(&new, now));
+        Some((new, entry))
+    }
+
     /// Whether the listener may follow it: what a person started is none of its business.
     fn is_from_outside(&self, number: DeployId) -> bool {
         let known = self.apps.values().find_map(|app| app.deployment(number));
-        known.is_none_or(|known| matches!(known.trigger, Trigger::Webhook | Trigger::Deploy))
+        known.is_none_or(|known| matches!(known.trigger, Trigger::Webhook | Trigger::Deploy | Trigger::Poll))
     }
 
     /// How a deployment stands that answers a delivery already: whoever waits for its end is not to wait at a gate.
@@ -176,12 +189,9 @@ impl World {
     }
 
     /// A deployment of the same which is on its way to the diary: it neither runs nor waits yet.
-    fn being_written(&self, app: &AppName, wanted: &Wanted) -> Option<DeployId> {
-        let intakes = self.pending.values().flat_map(|pending| match pending {
-            Pending::Intake { deployments, .. } => &deployments[..],
-            _ => &[],
-        });
-        let mut twins = intakes.filter(|new| new.app == *app && is_for(new, wanted));
+    pub(super) fn being_written(&self, app: &AppName, wanted: &Wanted) -> Option<DeployId> {
+        let arriving = self.pending.values().flat_map(Pending::arriving);
+        let mut twins = arriving.filter(|new| new.app == *app && is_for(new, wanted));
         twins.next().map(|twin| twin.number)
     }
 
@@ -381,7 +391,7 @@ fn duplicate_of(twin: DeployId) -> (Ignored, String, Option<DeployId>) {
 }
 
 /// Whether a delivered commit is to be deployed; if not, why, and the deployment that answers it already.
-fn judge(
+pub(super) fn judge(
     app: &AppWorld,
     id: Option<&str>,
     wanted: &Wanted,

@@ -138,7 +138,10 @@ impl Connection {
     fn proceed(&mut self, house: &mut House<'_>) -> Option<Whole> {
         if matches!(self.state, State::Head) {
             let blank = head::blank(&self.inbox);
-            self.inbox.drain(blank);
+            if !blank.is_empty() {
+                self.inbox.drain(blank);
+                self.scan = Scan::default();
+            }
             match self.scan.end(&self.inbox) {
                 Ok(None) => return None,
                 Ok(Some(end)) => self.begin(end, house),
@@ -481,3 +484,6 @@ impl Receiving {
 fn too_large(most: u64) -> Reply {
     Reply::error(413, format!("the body is larger than {most} bytes"))
 }
+
+#[cfg(test)]
+mod tests;

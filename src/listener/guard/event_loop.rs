@@ -27,6 +27,9 @@ use std::time::Duration;
 /// Connections accepted in one turn: those that are in are served in between.
 const ACCEPTED_PER_TURN: usize = 64;
 
+/// When descriptors are used up, so many who wait make way: answering the others takes some too.
+const MADE_ROOM_FOR: usize = 8;
+
 /// Read at once, from clients and from tiny_http; one buffer for all.
 const READ: usize = 32 << 10;
 
@@ -222,8 +225,10 @@ impl Guard {
                 Err(error) => {
                     log::warn!("a connection could not be accepted: {error}; trying again in {ACCEPT_PAUSE:?}");
                     self.no_accept_before = Some(now.mono + ACCEPT_PAUSE);
-                    if let Some(slot) = self.makes_way() {
-                        self.leave(slot);
+                    for _ in 0..MADE_ROOM_FOR {
+                        if let Some(slot) = self.makes_way() {
+                            self.leave(slot);
+                        }
                     }
                     return;
                 }
@@ -598,3 +603,6 @@ impl AsFd for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
