@@ -89,9 +89,7 @@ fn read_listen(listen: &Section<'_>) -> Listen {
         dashboard: listen.boolean("dashboard").unwrap_or(true),
         token: secret(listen, "token"),
     };
-    for (key, what) in [("tls", "TLS on the listener; until then let nginx do it")] {
-        listen.not_active(key, what);
-    }
+    listen.not_active("tls", "TLS on the listener; until then let nginx do it");
     if read.max_body > read.memory_budget {
         let wrong = format!("is more than all bodies together may hold ({})", read.memory_budget);
         listen.problem("max_body", wrong, "raise memory_budget, or lower max_body");

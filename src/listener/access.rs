@@ -130,13 +130,15 @@ mod tests {
         }
     }
 
+    type Headers = &'static [(&'static str, &'static str)];
+
     const NEAR: Option<&str> = Some("127.0.0.1:40000");
     const FAR: Option<&str> = Some("192.0.2.7:40000");
 
     #[test]
     fn without_a_token_only_what_is_local_is_let_in() {
         let access = Access { dashboard: true, token: None };
-        let cases: [(Option<&str>, &[(&str, &str)], bool); 16] = [
+        let cases: [(Option<&str>, Headers, bool); 16] = [
             (None, &[], true),
             (NEAR, &[], true),
             (Some("[::1]:4"), &[("Host", "[::1]:9000")], true),
@@ -167,7 +169,7 @@ mod tests {
     #[test]
     fn with_a_token_everybody_must_show_it() {
         let access = Access { dashboard: true, token: Some(Key(b"let-me-in".to_vec())) };
-        let cases: [(&[(&str, &str)], bool); 11] = [
+        let cases: [(Headers, bool); 11] = [
             (&[("Authorization", "Bearer let-me-in")], true),
             (&[("authorization", "bearer  let-me-in ")], true),
             (&[("Authorization", "Bearer let-me-in"), ("X-Forwarded-For", "192.0.2.7")], true),

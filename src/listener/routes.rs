@@ -9,11 +9,11 @@ use super::hooks::Accepted;
 use super::live::{Format, Heard};
 use super::notes::Notes;
 use super::pages::Pages;
-use super::story::{Story, Untold};
+use super::story::Story;
 use super::{hooks, live, pages, wait};
 use crate::base::{DeployId, Moment};
 use crate::config::Forge;
-use crate::control::{Answer, Delivery, DeployStatus, Trigger};
+use crate::control::{Delivery, DeployStatus, Trigger};
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
 use std::path::Path;
 use std::sync::Arc;
@@ -163,9 +163,7 @@ impl Routes {
                 let _until_told = seat;
                 teller.tell(&daemon, story).map(drop)
             })),
-            Err(Untold::Refused(Answer::Error { exit: 64 | 77, .. })) => {
-                Reply::error(404, "no such deployment was started from outside").into()
-            }
+            Err(why) if why.is_unknown() => Reply::error(404, "no such deployment was started from outside").into(),
             Err(why) => {
                 log::error!("the log of deployment {} cannot be shown: {why}", number.0);
                 Reply::later("the daemon does not answer: try again").into()

@@ -38,9 +38,16 @@ pub(super) struct Story {
 #[derive(Debug)]
 pub(super) enum Untold {
     /// The daemon will not: there is no such deployment, or it was not started from outside.
-    Refused(Answer),
+    Refused(Box<Answer>),
     /// It does not answer.
     Unheard(AskError),
+}
+
+impl Untold {
+    /// Whether there is no such deployment, or none that was started from outside.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Untold::Refused(answer) if matches!(**answer, Answer::Error { exit: 64 | 77, .. }))
+    }
 }
 
 impl Story {
@@ -96,7 +103,7 @@ impl Story {
 fn follow(daemon: &Daemon, number: DeployId, patience: Duration) -> Result<Client, Untold> {
     match daemon.insist(&Request::Follow { number }, patience) {
         Ok((client, Answer::Stream)) => Ok(client),
-        Ok((_, answer)) => Err(Untold::Refused(answer)),
+        Ok((_, answer)) => Err(Untold::Refused(Box::new(answer))),
         Err(error) => Err(Untold::Unheard(error)),
     }
 }
@@ -104,8 +111,10 @@ fn follow(daemon: &Daemon, number: DeployId, patience: Duration) -> Result<Clien
 impl std::fmt::Display for Untold {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Untold::Refused(Answer::Error { message, .. }) => f.write_str(message),
-            Untold::Refused(answer) => write!(f, "unexpected answer {answer:?}"),
+            Untold::Refused(answer) => match &**answer {
+                Answer::Error { message, .. } => f.write_str(message),
+                other => write!(f, "unexpected answer {other:?}"),
+            },
             Untold::Unheard(error) => write!(f, "{error}"),
         }
     }
