@@ -317,9 +317,7 @@ fn the_daemon_refuses_what_the_listener_may_not_ask() {
             assert!(matches!(answer, Answer::Error { exit: 77, .. }), "{request:?}: {answer:?}");
         }
         let wants = vec![Want { app: name, wanted: Wanted::Commit(elsewhere.parse().unwrap()) }];
-        let (id, event) = (Some("intruder".into()), "push".into());
-        let (apps, ignored, refused) = (vec![], None, None);
-        let delivery = Delivery { id, trigger: Trigger::Webhook, event, wants, apps, ignored, refused };
+        let delivery = Delivery { wants, ..Delivery::new(Some("intruder".into()), Trigger::Webhook, "push") };
         let answer = intruder.ask(connection, &Ask::Deliver(delivery));
         assert!(matches!(answer, Answer::Delivered { .. }), "{answer:?}");
         assert_eq!(intruder.call(libc::SYS_close, [connection, 0, 0, 0, 0, 0]), 0);
