@@ -8,7 +8,7 @@ use super::style::{Cell, Style, Table, Tone, Toned};
 use crate::base::{Bytes, Moment, Span, WallTime};
 use crate::control::{
     Answer, AppState, AppView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, Request,
-    ServiceView, StatusReport, WaitingView,
+    ServiceView, StatusReport, TlsView, WaitingView,
 };
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ fn text(report: &StatusReport, style: &Style, now: WallTime) -> String {
         listener(&report.listener, style),
         host(&report.host)
     );
+    text += &report.listener.tls.as_ref().map(certificate).unwrap_or_default();
     for notice in &report.notices {
         text += &format!("{} {notice}\n", style.paint(Tone::Bad, "!"));
     }
@@ -53,6 +54,16 @@ fn listener(listener: &ListenerView, style: &Style) -> String {
         ListenerState::Off => "no webhook listener".into(),
         ListenerState::Up => format!("webhook listener {}{at}{pid}", style.paint(Tone::Good, "up")),
         ListenerState::Down => format!("webhook listener {}{at}{pid}", style.paint(Tone::Bad, "down")),
+    }
+}
+
+/// What whoever trusts this host's certificate compares.
+fn certificate(tls: &TlsView) -> String {
+    match (&tls.fingerprint, tls.expires) {
+        (Some(fingerprint), Some(expires)) => {
+            format!("TLS: {} until {expires}\n  SHA-256 {fingerprint}\n", tls.kind.replace("files", "certificate"))
+        }
+        _ => format!("TLS: {}, no certificate yet\n", tls.kind.replace("files", "certificate")),
     }
 }
 

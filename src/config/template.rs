@@ -94,6 +94,8 @@ address = @LISTEN@
 #rate_limit = "30/min"
 # Proxies whose word is taken for where a call comes from.
 #trust_forwarded = ["127.0.0.1"]
+# TLS without nginx: a certificate made here (`pintle status` shows its fingerprint), or { cert = "PATH", key = "PATH" }.
+#tls = "self-signed"
 # Live logs and details over HTTP (/api), for whoever shows this token; without one for local callers only.
 #token = { file = "secrets/dashboard" }
 #dashboard = true

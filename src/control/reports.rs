@@ -145,6 +145,20 @@ pub struct ListenerView {
     pub pid: Option<u32>,
     pub address: Option<String>,
     pub state: ListenerState,
+    /// `None`: plain HTTP.
+    #[serde(default)]
+    pub tls: Option<TlsView>,
+}
+
+/// What the listener does TLS with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TlsView {
+    /// `self-signed` or `files`.
+    pub kind: String,
+    /// SHA-256 of the certificate as openssl writes it: `AB:CD:…`; `None`: there is none yet, and no listener runs.
+    pub fingerprint: Option<String>,
+    /// When it ends.
+    pub expires: Option<WallTime>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

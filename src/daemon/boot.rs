@@ -6,7 +6,7 @@
 use super::action::Action;
 use super::event::Thawed;
 use super::turn::deploys::row_of;
-use super::world::{AppWorld, Beginning, Listener, Live, SeenDelivery, World};
+use super::world::{AppWorld, Beginning, Listener, ListenerTls, Live, SeenDelivery, World};
 use crate::base::{AppName, DeployId, Moment, ReleaseName};
 use crate::config::{App, Config, Ready, Restart};
 use crate::control::DeployStatus;
@@ -58,7 +58,8 @@ impl World {
                 seed: 0,
             };
             let machine = Instance::new(policy);
-            world.listener = Some(Listener { address: listen.address.to_string(), machine, process: None });
+            let tls = listen.tls.clone().map(ListenerTls::new);
+            world.listener = Some(Listener { address: listen.address.to_string(), machine, process: None, tls });
         }
         for (name, app) in &config.apps {
             let mut app = AppWorld::new(Arc::new(app.clone()));

@@ -3,7 +3,7 @@
 use super::boot::Found;
 use super::world::SeenDelivery;
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
-use crate::config::{App, Config};
+use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
 use crate::store::Entry;
@@ -44,6 +44,19 @@ pub struct Tip {
     pub commit: CommitId,
     /// The mirror knows it as an ancestor of what is live.
     pub is_older: bool,
+}
+
+/// What the hands found or made.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// What was asked for.
+    pub meant: Tls,
+    /// `None`: there is none of our own yet.
+    pub result: Result<Option<Arc<Certificate>>, String>,
+    /// Whether it was made just now.
+    pub is_new: bool,
+    /// Whether something holds the wall clock to the true time.
+    pub clock_is_held: bool,
 }
 
 /// Something happened.
@@ -149,6 +162,12 @@ pub enum Event {
     StaysBroken {
         notice: String,
     },
+    /// The listener's certificate was looked at.
+    Certified(Certified),
+    /// One of the certificate's files changed, or may have.
+    CertificateTouched,
+    /// Somebody set the wall clock.
+    ClockSet,
     /// We are to become the program that lies where ours was started from (SIGUSR2).
     Reexec,
     /// That program looked at itself, the configuration and the diary; `Ok`: its version.

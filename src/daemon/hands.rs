@@ -1,10 +1,12 @@
 //! Carries out the actions of a turn. What happens at once (a process started) comes back as an event at once; all
 //! else is handed to a thread and reported through the post.
 //!
-//! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours, `looks` looks at what runs and sends clients on, `branches` at where the apps come from, `replies`
-//! knows who waits for an answer.
+//! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours,
+//! `certificate` finds or makes what it does TLS with, `looks` looks at what runs and sends clients on, `branches` at
+//! where the apps come from, `replies` knows who waits for an answer.
 
 mod branches;
+mod certificate;
 mod check;
 mod listener;
 mod looks;
@@ -28,6 +30,7 @@ use crate::control::{Answer, Followed};
 use crate::deploy::Worked;
 use crate::os::cancel::Cancel;
 use crate::os::command::{self, Ending, Spec};
+use crate::os::file_watch::FileWatch;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
 use crate::runtime::ports::Slot;
@@ -68,10 +71,13 @@ pub struct Hands {
     pub(super) worked: bool,
     /// The loop is to be left.
     pub(super) leave: Option<Leave>,
+    /// Hears when the listener's certificate changes.
+    pub(super) files: FileWatch,
 }
 
 impl Hands {
     /// Hands with nothing in them yet.
+    #[allow(clippy::too_many_arguments)] // Each is a hand of its own.
     pub fn new(
         bench: Bench,
         config: Config,
@@ -80,6 +86,7 @@ impl Hands {
         scribe: Scribe,
         sweeper: Sweeper,
         program: PathBuf,
+        files: FileWatch,
     ) -> Hands {
         let (running, cancels) = (BTreeMap::new(), BTreeMap::new());
         Hands {
@@ -95,6 +102,7 @@ impl Hands {
             program,
             worked: false,
             leave: None,
+            files,
         }
     }
 
@@ -120,7 +128,12 @@ impl Hands {
             Action::Vacated { app, service, round, index } => {
                 self.bench.ports.release(&Slot { app, service, round, index });
             }
-            Action::SpawnListener { instance } => return Some(self.spawn_listener(instance)),
+            Action::SpawnListener { instance, certificate } => {
+                return Some(self.spawn_listener(instance, certificate.as_deref()));
+            }
+            Action::ReadCertificate { meant } => return self.read_certificate(meant),
+            Action::MakeCertificate => return self.make_certificate(),
+            Action::ForgetCertificate => self.follow_files(&[]),
             Action::Terminate { instance, signal } => self.terminate(instance, signal),
             Action::Kill { instance } => self.signal(instance, libc::SIGKILL),
             Action::Abort { instance } => self.abort(instance),

@@ -2,7 +2,7 @@
 //!
 //! Pure; what only the kernel knows (memory of a process, free space) is filled in by the hands afterwards.
 
-use super::world::{AppWorld, World};
+use super::world::{AppWorld, ListenerTls, World};
 use crate::base::{AppName, Moment, ServiceName};
 use crate::control::{
     AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, PublicApp,
@@ -24,7 +24,7 @@ impl World {
             listener: self.listener_view(),
             host,
             apps: apps.map(|app| self.app_view(now, app)).collect(),
-            notices: self.broken_files.iter().chain(&self.notices).cloned().collect(),
+            notices: self.broken_files.iter().chain(&self.notices).cloned().chain(self.tls_notice(now)).collect(),
         }
     }
 
@@ -57,14 +57,22 @@ impl World {
 
     fn listener_view(&self) -> ListenerView {
         let Some(listener) = &self.listener else {
-            return ListenerView { pid: None, address: None, state: ListenerState::Off };
+            return ListenerView { pid: None, address: None, state: ListenerState::Off, tls: None };
         };
         let up = matches!(listener.machine.state(), State::Up { .. });
         ListenerView {
             pid: listener.process.and_then(|instance| self.pids.get(&instance).copied()),
             address: Some(listener.address.clone()),
             state: if up { ListenerState::Up } else { ListenerState::Down },
+            tls: listener.tls.as_ref().map(ListenerTls::view),
         }
+    }
+
+    /// What people must know of the listener's certificate.
+    fn tls_notice(&self, now: Moment) -> Option<String> {
+        let tls = self.listener.as_ref()?.tls.as_ref()?;
+        let worry = || Some(format!("the listener's certificate {}", tls.certificate.as_ref()?.worry(now.wall)?));
+        tls.trouble.clone().or_else(worry)
     }
 
     fn app_view(&self, now: Moment, app: &AppWorld) -> AppView {

@@ -18,6 +18,7 @@ use crate::base::{DeployId, Moment};
 use crate::config::{self, Address, Config, Paths};
 use crate::os::cgroup::{self, Cgroups};
 use crate::os::fdstore::{self, FdStore};
+use crate::os::file_watch::FileWatch;
 use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
@@ -125,7 +126,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let scribe = Scribe::start()?;
     let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices, TimeZone::system());
     world.broken_files = broken_files;
-    let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program);
+    let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program, FileWatch::new()?);
     for held in survivors.held {
         log::info!("{}: {} (pid {}) runs on: taken over", held.record.app, held.record.service, held.record.pid);
         hands.adopt(held);

@@ -1,10 +1,11 @@
 //! The table: every event comes here, every action leaves from here. Pure.
 //!
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `deploys` drives the machine of each
-//! deployment, `apps` the services and probes of each app. Time comes in as a value; [`World::deadline`] says when the
+//! deployment, `certificate` what the listener does TLS with, `apps` the services and probes of each app. Time comes in as a value; [`World::deadline`] says when the
 //! next turn is due even if nothing happens.
 
 mod apps;
+mod certificate;
 mod configured;
 pub(super) mod deploys;
 mod gates;
@@ -13,7 +14,7 @@ mod polling;
 mod reexec;
 use super::action::Action;
 use super::event::{Event, Token};
-use super::world::{AppWorld, Pending, World};
+use super::world::{AppWorld, Listener, Pending, World};
 use crate::base::{AppName, InstanceId, Moment};
 use crate::control::{Answer, Phase};
 use crate::store::Entry;
@@ -84,6 +85,9 @@ impl World {
             Event::NetworkIsBack => self.network_is_back(now),
             Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
             Event::StaysBroken { notice } => self.broken_files = Some(notice),
+            Event::Certified(certified) => self.certified(now, certified, &mut actions),
+            Event::CertificateTouched => self.certificate_touched(now),
+            Event::ClockSet => self.clock_set(now),
             Event::Reexec => self.ask_successor(None, &mut actions),
             Event::SuccessorChecked { result } => self.successor_checked(now, result, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
@@ -107,7 +111,7 @@ impl World {
             [app.services.deadline(), watch, active, waiters, look, gates]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
-        apps.chain([listener, self.reexec_deadline()]).flatten().min()
+        apps.chain([listener, self.certificate_deadline(), self.reexec_deadline()]).flatten().min()
     }
 
     /// Whatever is due by now, for every app and the listener.
@@ -118,6 +122,7 @@ impl World {
             self.look_if_due(now, &name, actions);
         }
         self.feed_listener(now, Input::Tick, actions);
+        self.look_at_certificate_when_due(now, actions);
         if self.stopping && self.is_down() {
             actions.push(Action::Exit);
         }
@@ -136,7 +141,7 @@ impl World {
             }
             Some(Pending::Intake { deployments, to, answer }) => {
                 let written = result.is_ok();
-                actions.push(Action::Answer { to, answer: or_error(result, answer) });
+                actions.push(Action::Answer { to, answer: or_error(result, *answer) });
                 for deployment in deployments.into_iter().filter(|_| written) {
                     self.enqueue(now, deployment, actions);
                 }
@@ -216,7 +221,10 @@ impl World {
     /// Starts the listener, where there is one.
     pub fn start_listener(&mut self, now: Moment) -> Vec<Action> {
         let mut actions = vec![];
-        self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), &mut actions);
+        match self.listener.as_mut().and_then(|listener| listener.tls.as_mut()) {
+            Some(tls) => tls.look(&mut actions),
+            None => self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), &mut actions),
+        }
         actions
     }
 
@@ -224,7 +232,11 @@ impl World {
     /// open meanwhile, so that callers wait and nobody is refused.
     fn restart_listener(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Down), actions);
-        self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), actions);
+        let lacks_certificate =
+            |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.certificate.is_none());
+        if !self.listener.as_ref().is_some_and(lacks_certificate) {
+            self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), actions);
+        }
     }
 
     /// The listener is supervised as any service is.
@@ -239,7 +251,8 @@ impl World {
                     self.instances_made += 1;
                     let instance = InstanceId(self.instances_made);
                     listener.process = Some(instance);
-                    actions.push(Action::SpawnListener { instance });
+                    let certificate = listener.tls.as_ref().and_then(|tls| tls.certificate.clone());
+                    actions.push(Action::SpawnListener { instance, certificate });
                 }
                 (Deed::Terminate, Some(instance)) => actions.push(Action::Terminate { instance, signal: SIGTERM }),
                 (Deed::Kill, Some(instance)) => actions.push(Action::Kill { instance }),

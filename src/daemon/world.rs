@@ -2,7 +2,7 @@
 
 use super::event::{RequestId, Thawed, Token};
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
-use crate::config::App;
+use crate::config::{App, Certificate, Tls};
 use crate::control::{Answer, DeliveryVerdict, DeliveryView, DeployStatus, Refused, Trigger};
 use crate::deploy::{Deployment, Lookout, Tried};
 use crate::health::Watch;
@@ -52,7 +52,7 @@ pub(super) enum Pending {
     /// A deployment's machine, and what it wants to be remembered.
     Machine { app: AppName, number: DeployId, facts: Vec<Entry> },
     /// New deployments, and whoever asked for them.
-    Intake { deployments: Vec<Deployment>, to: RequestId, answer: Answer },
+    Intake { deployments: Vec<Deployment>, to: RequestId, answer: Box<Answer> },
     /// New deployments that a look at a branch began; nobody waits for an answer.
     Poll { deployments: Vec<Deployment> },
     /// A person's word about services, and whoever waits for it to be so.
@@ -99,6 +99,23 @@ pub struct Listener {
     pub address: String,
     pub machine: Instance,
     pub process: Option<InstanceId>,
+    /// `None`: plain HTTP.
+    pub tls: Option<ListenerTls>,
+}
+
+/// How the listener does TLS.
+#[derive(Debug)]
+pub struct ListenerTls {
+    /// As configured.
+    pub meant: Tls,
+    /// What it does it with; without one it does not run at all.
+    pub certificate: Option<Arc<Certificate>>,
+    /// Why the last look or making was for nothing; what was there before goes on.
+    pub trouble: Option<String>,
+    /// When it is looked at next.
+    pub(super) look_at: Option<Duration>,
+    /// The hands are at it.
+    pub(super) is_under_way: bool,
 }
 
 /// The newest refused requests, those alike in one.

@@ -31,7 +31,7 @@ use crate::delivery::AppTrigger;
 use crate::delivery::signature::Key;
 use crate::os::confine;
 use crate::os::signals::Signals;
-use guard::{Doors, Limits, Tickets};
+use guard::{Doors, Limits, Material, Tickets};
 use routes::Routes;
 use serde::{Deserialize, Serialize};
 use server::Socket;
@@ -50,6 +50,9 @@ pub struct Setup {
     pub daemon_pid: u32,
     /// Limits and deadlines of the guard.
     pub limits: Limits,
+    /// What TLS is done with; `None`: plain HTTP.
+    #[serde(default)]
+    pub tls: Option<Material>,
     /// Whether `/api` is answered at all.
     pub dashboard: bool,
     /// What its callers must show; `None`: local callers only.
@@ -120,10 +123,11 @@ pub fn serve(sockets: Sockets, setup: Setup, signals: Option<Signals>) -> io::Re
     // tiny_http takes a refused wait for the end.
     private.set_nonblocking(false)?;
     let limits = setup.limits.clone();
+    let tls = setup.tls.as_ref().map(Material::config).transpose().map_err(io::Error::other)?;
     let (routes, tickets) = (Routes::new(setup), Tickets::new()?);
     server::start(private, Arc::clone(&routes), Arc::clone(&tickets))?;
     crate::os::memory::rest();
-    guard::guard(Doors { public, private: path, signals }, limits, routes, tickets)
+    guard::guard(Doors { public, private: path, signals, tls }, limits, routes, tickets)
 }
 
 /// A body of many megabytes is mapped for itself and unmapped after use, instead of growing the heap for ever.

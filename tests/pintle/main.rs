@@ -31,6 +31,7 @@ mod rooms;
 mod steps;
 mod supervise;
 mod systemd;
+mod tls;
 mod trouble;
 mod under_load;
 mod verbs;

@@ -33,7 +33,16 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
     };
     let report = StatusReport {
         daemon: DaemonView { pid: 812, version: "0.1.0".into(), uptime_seconds: 273_600 },
-        listener: ListenerView { pid: Some(815), address: Some("127.0.0.1:9000".into()), state: ListenerState::Up },
+        listener: ListenerView {
+            pid: Some(815),
+            address: Some("127.0.0.1:9000".into()),
+            state: ListenerState::Up,
+            tls: Some(TlsView {
+                kind: "self-signed".into(),
+                fingerprint: Some("A1:B2".into()),
+                expires: Some("2027-07-01T00:00:00Z".parse().unwrap()),
+            }),
+        },
         host: HostView {
             hostname: "cupboard".into(),
             uptime_seconds: 1_036_800,
@@ -103,6 +112,8 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
         "\
 pintle 0.1.0 up 3d4h (pid 812), webhook listener up on 127.0.0.1:9000 (pid 815)
 cupboard up 12d, disk 12GiB free of 29GiB
+TLS: self-signed until 2027-07-01T00:00:00Z
+  SHA-256 A1:B2
 ! apps/shop.toml is broken: the last accepted one is used
 
 shop: degraded, 000042-4f2a1c9, deployment 000043 under way

@@ -3,10 +3,11 @@
 use super::Hands;
 use super::running::Running;
 use crate::base::InstanceId;
+use crate::config::Certificate;
 use crate::daemon::event::Event;
 use crate::delivery::signature::Key;
 use crate::listener::Setup;
-use crate::listener::guard::Limits;
+use crate::listener::guard::{Limits, Material};
 use crate::os::sockets;
 use crate::os::spawn::{self, Start};
 use crate::os::users;
@@ -14,14 +15,14 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Hands {
-    pub(super) fn spawn_listener(&mut self, instance: InstanceId) -> Event {
-        match self.start_listener(instance) {
+    pub(super) fn spawn_listener(&mut self, instance: InstanceId, certificate: Option<&Certificate>) -> Event {
+        match self.start_listener(instance, certificate) {
             Ok(pid) => Event::Spawned { instance, pid, port: None },
             Err(error) => Event::SpawnFailed { instance, why: error.to_string() },
         }
     }
 
-    fn start_listener(&mut self, instance: InstanceId) -> io::Result<u32> {
+    fn start_listener(&mut self, instance: InstanceId, certificate: Option<&Certificate>) -> io::Result<u32> {
         let missing = || io::Error::other("there is no [listen] table");
         let listen = self.config.host.listen.as_ref().ok_or_else(missing)?;
         // Bound long ago - or its port was taken then, and by now may be free.
@@ -33,6 +34,10 @@ impl Hands {
             socket: self.bench.place.listener_socket(),
             daemon_pid: std::process::id(),
             limits: Limits::of(listen),
+            tls: certificate.map(|certificate| Material {
+                chain: certificate.chain.clone(),
+                key: Key(certificate.key.expose().to_vec()),
+            }),
             dashboard: listen.dashboard,
             token: listen.token.as_ref().map(|token| Key(token.expose().to_vec())),
             apps: self.config.apps.values().map(crate::delivery::AppTrigger::of).collect(),

@@ -210,7 +210,7 @@ impl Simulation {
                 self.check_spawn(&app.name, instance, &service, &release, round, index);
                 self.spawn(&app, instance, &service, release, (round, index, restarts));
             }
-            Action::SpawnListener { instance } => self.spawn_the_listener(instance),
+            Action::SpawnListener { instance, .. } => self.spawn_the_listener(instance),
             Action::Terminate { instance, .. } => {
                 self.check_terminate(instance);
                 self.terminate(instance);
@@ -246,6 +246,8 @@ impl Simulation {
             Action::Vacated { app, service, round, index } => self.vacate(app, service, round, index),
             Action::KeepSockets { addresses } => self.keep_sockets(addresses),
             Action::PhaseBegins { number, phase: Phase::Preflight } => self.check_passage(number),
+            // Its listener speaks plain HTTP.
+            Action::ReadCertificate { .. } | Action::MakeCertificate | Action::ForgetCertificate => {}
             Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
         }
     }

@@ -29,7 +29,8 @@ impl World {
         if self.stopping {
             return;
         }
-        if self.triggers_differ(&config) {
+        let tls_is_new = self.tls_reconfigured(now, config.host.listen.as_ref(), actions);
+        if self.triggers_differ(&config) && !tls_is_new {
             self.restart_listener(now, actions);
         }
         self.broken_files = None;

@@ -155,7 +155,7 @@ impl World {
                 actions.push(Action::Record { token: None, entries });
                 actions.push(Action::Answer { to: from, answer });
             }
-            false => self.record(entries, Pending::Intake { deployments, to: from, answer }, actions),
+            false => self.record(entries, Pending::Intake { deployments, to: from, answer: answer.into() }, actions),
         }
     }
 
@@ -244,7 +244,11 @@ impl World {
             let status = if twin.is_queued() { DeployStatus::Queued } else { DeployStatus::Running };
             let answer = Answer::Deployment { number: twin.number, status };
             // Said when all that was told to the diary before is on disk: the number among it.
-            return self.record(vec![], Pending::Intake { deployments: vec![], to: from, answer }, actions);
+            return self.record(
+                vec![],
+                Pending::Intake { deployments: vec![], to: from, answer: answer.into() },
+                actions,
+            );
         }
         let name = asked.app.clone();
         let trigger = asked.trigger;
@@ -311,7 +315,7 @@ impl World {
         let row = row_of(&new, now);
         let answer = Answer::Deployment { number: new.number, status: row.status };
         let entries = vec![Entry::Queued(row)];
-        self.record(entries, Pending::Intake { deployments: vec![new], to: from, answer }, actions);
+        self.record(entries, Pending::Intake { deployments: vec![new], to: from, answer: answer.into() }, actions);
     }
 
     fn cancel_asked(&mut self, now: Moment, from: RequestId, number: DeployId, actions: &mut Vec<Action>) {

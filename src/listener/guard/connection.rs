@@ -24,6 +24,8 @@ use crate::base::Moment;
 use crate::listener::ask::{Ask, Reply};
 use std::time::Duration;
 
+mod patience;
+
 /// What a connection needs to know of the house.
 pub(super) struct House<'a> {
     pub(super) limits: &'a Limits,
@@ -341,6 +343,11 @@ impl Connection {
         self.written += bytes;
         self.progress = house.now.mono;
         if self.written < self.out.len() {
+            // A client that never takes the last byte must not make us keep the first.
+            if self.written >= OUTPUT {
+                self.out.drain(..self.written);
+                self.written = 0;
+            }
             return None;
         }
         (self.out, self.written) = (Vec::new(), 0);
@@ -359,6 +366,9 @@ impl Connection {
             After::Next if self.input_ended && self.inbox.is_empty() => self.state = State::Closed,
             After::Next => {
                 self.is_kept = true;
+                if self.inbox.is_empty() {
+                    self.inbox = Vec::new();
+                }
                 self.enter(State::Head, now);
             }
             After::Linger if !self.input_ended => self.enter(State::Lingering, now),
@@ -392,68 +402,6 @@ impl Connection {
     /// Whom this connection counts for.
     pub(super) fn peer(&self) -> Peer {
         self.peer
-    }
-
-    /// When something must have happened; `None`: nobody hurries.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Duration> {
-        let stuck = (!self.out.is_empty()).then_some(self.progress + WRITE);
-        let due = match &self.state {
-            State::Head if self.is_kept && self.inbox.is_empty() => Some(self.since + IDLE),
-            State::Head => Some(self.since + limits.head),
-            State::Body(receiving) => {
-                let earned = receiving.body.len() as f64 / BODY_BYTES_PER_SECOND as f64;
-                Some(self.since + limits.body + Duration::from_secs_f64(earned))
-            }
-            State::Served(_) | State::Flushing(_) => stuck,
-            State::Lingering => Some(self.since + LINGER),
-            State::Closed => None,
-        };
-        let silent = matches!(self.state, State::Head) && self.inbox.is_empty();
-        let drained = self.draining.map(|began| began + if silent { DRAIN_SILENT } else { DRAIN });
-        due.into_iter().chain(drained).min()
-    }
-
-    /// The deadline has passed.
-    pub(super) fn expire(&mut self, now: Moment) {
-        match &self.state {
-            State::Head if self.inbox.is_empty() => self.state = State::Closed,
-            State::Head => self.refuse(&Reply::error(408, "the head of the request took too long"), now),
-            State::Body(_) => self.refuse(&Reply::error(408, "the body of the request took too long"), now),
-            State::Served(_) | State::Flushing(_) | State::Lingering => self.state = State::Closed,
-            State::Closed => {}
-        }
-        if self.draining.is_some_and(|began| began + DRAIN <= now.mono) {
-            self.state = State::Closed;
-        }
-    }
-
-    /// The house is being closed: what is under way ends, and nothing follows it.
-    pub(super) fn drain(&mut self, now: Duration) {
-        self.draining = Some(now);
-        match &mut self.state {
-            State::Head if self.inbox.is_empty() && self.is_kept => self.state = State::Closed,
-            State::Flushing(after) if *after == After::Next => *after = After::Close,
-            _ => {}
-        }
-    }
-
-    /// How much it is worth, and since when.
-    pub(super) fn standing(&self) -> (Standing, Duration) {
-        match &self.state {
-            State::Lingering | State::Closed => (Standing::Leaving, self.since),
-            State::Head => (Standing::Incomplete, self.since),
-            State::Body(_) => (Standing::Sending, self.since),
-            State::Flushing(_) => (Standing::Reading, self.progress),
-            State::Served(_) => (Standing::Served, self.since),
-        }
-    }
-
-    /// The memory of a body that is not whole yet, and whether it stalled.
-    pub(super) fn holding(&self, now: Duration) -> Option<(u64, bool)> {
-        match &self.state {
-            State::Body(receiving) => Some((receiving.portion.bytes(), receiving.last + STALLED <= now)),
-            _ => None,
-        }
     }
 }
 

@@ -133,7 +133,7 @@ pub(super) fn limits() -> Limits {
 }
 
 pub(super) fn setup(scratch: &Scratch, apps: Vec<AppTrigger>) -> Setup {
-    Setup { socket: scratch.socket(), daemon_pid: 0, limits: limits(), dashboard: true, token: None, apps }
+    Setup { socket: scratch.socket(), daemon_pid: 0, limits: limits(), tls: None, dashboard: true, token: None, apps }
 }
 
 /// Serves `public` as the listener's process does, on threads of this one.

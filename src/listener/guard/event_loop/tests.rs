@@ -65,7 +65,7 @@ fn guarded(part: impl Fn(usize, &str, &[u8], &mut UnixStream) -> bool + Send + S
         rate: Rate { count: 1000, per: Duration::from_secs(60) },
         trusted: vec![],
     };
-    let doors = Doors { public: Socket::Tcp(public), private, signals: None };
+    let doors = Doors { public: Socket::Tcp(public), private, signals: None, tls: None };
     thread::spawn(move || guard(doors, limits, Arc::new(Open), tickets));
     address
 }
