@@ -346,12 +346,14 @@ fn without_a_daemon_the_listener_says_degraded_and_takes_nothing() {
     let daemon = Pid::from_raw(world.daemon_pid());
     let push = world.shop().push_request("main", &world.shop().version("v1", &[]));
     kill(daemon, Signal::SIGSTOP).unwrap();
-    let health = send(&world, &Request::get("/health"));
+    // What was seen a moment ago is told again for a second.
+    let looked = || Some(send(&world, &Request::get("/health"))).filter(|reply| reply.status != 200);
+    let health = crate::world::wait::wait_quietly(std::time::Duration::from_secs(10), looked);
     let delivery = send(&world, &push);
     kill(daemon, Signal::SIGCONT).unwrap();
-    assert_eq!(health.is(503).json()["status"], "degraded");
+    assert_eq!(health.expect("a health that is not well").is(503).json()["status"], "degraded");
     delivery.is(503);
-    send(&world, &Request::get("/health")).is(200);
+    wait_until("health", || (send(&world, &Request::get("/health")).status == 200).then_some(()));
 }
 
 /// The listener's process.

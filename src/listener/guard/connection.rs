@@ -19,7 +19,7 @@ use super::limits::{
     BODY_BYTES_PER_SECOND, DRAIN, DRAIN_SILENT, FAILED_SIGNATURE, IDLE, LINGER, Limits, OUTPUT, STALLED, WRITE,
 };
 use super::tickets::{Budget, Portion, Whole};
-use super::{Admission, Entrance};
+use super::{Admission, Counts, Entrance};
 use crate::base::Moment;
 use crate::listener::ask::{Ask, Reply};
 use std::time::Duration;
@@ -81,7 +81,7 @@ enum After {
 struct Receiving {
     head: Head,
     client: Client,
-    is_counted: bool,
+    counts: Counts,
     most: u64,
     decoder: Decoder,
     body: Vec<u8>,
@@ -94,7 +94,7 @@ struct Serving {
     facts: Facts,
     relay: Relay,
     client: Client,
-    is_counted: bool,
+    counts: Counts,
 }
 
 impl Connection {
@@ -177,11 +177,14 @@ impl Connection {
             return Err(too_large(admission.max_body));
         }
         let client = Client::of(admission::client(self.peer, &head.headers, house.limits));
-        if admission.is_counted
-            && let Err(wait) = house.buckets.take(client, house.now.mono)
-        {
+        let room = match admission.counts {
+            Counts::Always => house.buckets.take(client, house.now.mono),
+            Counts::WhenRefused => house.buckets.look(client, house.now.mono),
+            Counts::Never => Ok(()),
+        };
+        if let Err(wait) = room {
             let seconds = wait.as_secs_f64().ceil().max(1.0);
-            let reply = Reply::error(429, "too many deliveries from this address: try again later");
+            let reply = Reply::error(429, "too many requests from this address: try again later");
             return Err(reply.with("Retry-After", &seconds.to_string()));
         }
         Ok((admission, client))
@@ -192,10 +195,10 @@ impl Connection {
         if head.expects_continue && !decoder.is_done() && self.inbox.is_empty() {
             self.out.extend_from_slice(answer::CONTINUE);
         }
-        let (is_counted, most, now) = (admission.is_counted, admission.max_body, house.now.mono);
+        let (counts, most, now) = (admission.counts, admission.max_body, house.now.mono);
         let (body, portion) = (Vec::new(), house.budget.portion());
         self.enter(
-            State::Body(Box::new(Receiving { head, client, is_counted, most, decoder, body, portion, last: now })),
+            State::Body(Box::new(Receiving { head, client, counts, most, decoder, body, portion, last: now })),
             now,
         );
     }
@@ -231,9 +234,9 @@ impl Connection {
 
     fn whole(&mut self, now: Moment) -> Option<Whole> {
         let State::Body(receiving) = std::mem::replace(&mut self.state, State::Closed) else { return None };
-        let Receiving { head, client, is_counted, body, portion, .. } = *receiving;
+        let Receiving { head, client, counts, body, portion, .. } = *receiving;
         let facts = self.facts(&head, head.keep_alive);
-        self.enter(State::Served(Serving { facts, relay: Relay::new(facts), client, is_counted }), now.mono);
+        self.enter(State::Served(Serving { facts, relay: Relay::new(facts), client, counts }), now.mono);
         let Some((path, query)) = Ask::split_target(&head.target) else {
             // A head's target begins with '/'.
             self.refuse(&Reply::error(400, "the request target is not a path"), now);
@@ -255,9 +258,14 @@ impl Connection {
         if self.out.is_empty() {
             self.progress = house.now.mono;
         }
-        if serving.relay.feed(bytes, &mut self.out)? == Some(401) && serving.is_counted {
-            // One was taken when it came.
-            house.buckets.fine(serving.client, FAILED_SIGNATURE - 1, house.now.mono);
+        if serving.relay.feed(bytes, &mut self.out)? == Some(401) {
+            let fine = match serving.counts {
+                // One was taken when it came.
+                Counts::Always => FAILED_SIGNATURE - 1,
+                Counts::WhenRefused => FAILED_SIGNATURE,
+                Counts::Never => 0,
+            };
+            house.buckets.fine(serving.client, fine, house.now.mono);
         }
         let (is_done, keeps_alive) = (serving.relay.is_done(), serving.relay.keeps_alive());
         if is_done {

@@ -8,8 +8,8 @@ struct Plan;
 impl Entrance for Plan {
     fn admit(&self, method: &str, path: &str, _: Option<&str>) -> Result<Admission, Reply> {
         match (method, path) {
-            ("POST", "/door") => Ok(Admission { max_body: 1000, is_counted: true }),
-            ("GET" | "HEAD", "/page") => Ok(Admission { max_body: 0, is_counted: false }),
+            ("POST", "/door") => Ok(Admission { max_body: 1000, counts: Counts::Always }),
+            ("GET" | "HEAD", "/page") => Ok(Admission { max_body: 0, counts: Counts::Never }),
             (_, "/door") => Err(Reply::error(405, "no").with("Allow", "POST")),
             _ => Err(Reply::error(404, "no")),
         }
