@@ -59,7 +59,7 @@ impl World {
             };
             let machine = Instance::new(policy);
             let tls = listen.tls.clone().map(ListenerTls::new);
-            world.listener = Some(Listener { address: listen.address.to_string(), machine, process: None, tls });
+            world.listener = Some(Listener { listen: listen.clone(), machine, process: None, tls });
         }
         for (name, app) in &config.apps {
             let mut app = AppWorld::new(Arc::new(app.clone()));

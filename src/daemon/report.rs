@@ -62,7 +62,7 @@ impl World {
         let up = matches!(listener.machine.state(), State::Up { .. });
         ListenerView {
             pid: listener.process.and_then(|instance| self.pids.get(&instance).copied()),
-            address: Some(listener.address.clone()),
+            address: Some(listener.listen.address.to_string()),
             state: if up { ListenerState::Up } else { ListenerState::Down },
             tls: listener.tls.as_ref().map(ListenerTls::view),
         }

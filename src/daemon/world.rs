@@ -2,7 +2,7 @@
 
 use super::event::{RequestId, Thawed, Token};
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
-use crate::config::{App, Certificate, Tls};
+use crate::config::{App, Certificate, Listen, Tls};
 use crate::control::{Answer, DeliveryVerdict, DeliveryView, DeployStatus, Refused, Trigger};
 use crate::deploy::{Deployment, Lookout, Tried};
 use crate::health::Watch;
@@ -96,7 +96,8 @@ pub(super) enum Reexec {
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Listener {
-    pub address: String,
+    /// As it was told when it started last.
+    pub listen: Listen,
     pub machine: Instance,
     pub process: Option<InstanceId>,
     /// `None`: plain HTTP.

@@ -261,3 +261,15 @@ fn an_app_that_turns_unhealthy_is_restarted_once_and_shown_until_it_is_well() {
     world.wait("running again", || (shop.view()?.state == AppState::Running).then_some(()));
     assert_eq!(shop.pid(), second, "one restart is all an incident gets");
 }
+
+#[test]
+fn a_reload_gives_the_listener_its_new_limits() {
+    let world = World::of_a_shop();
+    let file = world.config().join("pintle.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("[listen]", "[listen]\nmax_body = \"1KiB\"")).unwrap();
+    let push = || Request::post("/webhook").body(vec![b'x'; 2048]);
+    world.shop().send(&push()).is(401);
+    world.pintle(&["reload"]).exits(0);
+    wait_until("a smaller body is too large", || (world.shop().send(&push()).status == 413).then_some(()));
+}

@@ -9,7 +9,7 @@ use super::super::boot::Found;
 use super::super::event::Thawed;
 use super::super::world::{Applied, World};
 use crate::base::{AppName, Moment, ReleaseName, ServiceName};
-use crate::config::{App, Config};
+use crate::config::{App, Config, Listen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,9 @@ impl World {
             return;
         }
         let tls_is_new = self.tls_reconfigured(now, config.host.listen.as_ref(), actions);
-        if self.triggers_differ(&config) && !tls_is_new {
+        let is_told_otherwise =
+            self.listen_differs(config.host.listen.as_ref(), actions) | self.triggers_differ(&config);
+        if is_told_otherwise && !tls_is_new {
             self.restart_listener(now, actions);
         }
         self.broken_files = None;
@@ -74,6 +76,20 @@ impl World {
         let services = configured.chain(meant).chain(running);
         let addresses = services.flat_map(|service| service.listen.iter().cloned()).collect();
         actions.push(Action::KeepSockets { addresses });
+    }
+
+    /// Whether the listener has other limits, another address or token by this configuration.
+    fn listen_differs(&mut self, meant: Option<&Listen>, actions: &mut Vec<Action>) -> bool {
+        let (Some(listener), Some(meant)) = (&mut self.listener, meant) else {
+            if self.listener.is_some() != meant.is_some() {
+                let text = "[listen] came or went: that counts from the daemon's next start, or `pintle reexec`".into();
+                actions.push(Action::Note { level: log::Level::Warn, text });
+            }
+            return false;
+        };
+        let before = std::mem::replace(&mut listener.listen, meant.clone());
+        // TLS has a way of its own: nothing changes before there is another certificate.
+        before != Listen { tls: before.tls.clone(), ..meant.clone() }
     }
 
     /// Whether the listener would judge deliveries differently by this configuration.

@@ -35,8 +35,8 @@ impl Play {
             stop_timeout: Duration::from_secs(5),
             seed: 0,
         };
-        let (address, machine) = ("127.0.0.1:9000".into(), Instance::new(policy));
-        let listener = Listener { address, machine, process: None, tls: Some(ListenerTls::new(meant)) };
+        let (listen, machine) = (Listen { tls: Some(meant.clone()), ..listen() }, Instance::new(policy));
+        let listener = Listener { listen, machine, process: None, tls: Some(ListenerTls::new(meant)) };
         let world = World { listener: Some(listener), ..World::default() };
         Play { world, now: Moment { mono: Duration::from_secs(3600), wall: at(wall) } }
     }
