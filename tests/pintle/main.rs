@@ -13,6 +13,7 @@ mod changes;
 mod cli;
 mod deploy;
 mod examples;
+mod hostile;
 mod listener;
 mod nginx;
 mod power_cut;

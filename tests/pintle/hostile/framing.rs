@@ -1,0 +1,363 @@
+//! No smuggling: what the guard admits, nginx and tiny_http read the same way.
+//!
+//! Requests are put together at random from pieces good and bad, then spoiled a little, and sent in one go with a last,
+//! plain one behind them. For each such stream: what the guard admits of it (`guard::read`, the listener's own code
+//! without its sockets), what a server behind nginx is sent, and what tiny_http understands. They must agree on the
+//! number of requests and on each one's method, target and body. That another server refuses what we take is fine, and
+//! counted; that it waits for more, or sees another request, is not.
+
+use super::raw::Line;
+use crate::world::chance::Chance;
+use crate::world::nginx::Nginx;
+use crate::world::{ports, wait_until};
+use pintle::listener::guard;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+const MAX_BODY: u64 = 64 << 10;
+const STREAMS: usize = 3000;
+
+/// One request as somebody read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    method: String,
+    target: String,
+    body: Vec<u8>,
+}
+
+/// What the guard made of a stream.
+struct Admitted {
+    requests: Vec<Seen>,
+    headers: Vec<Vec<(String, String)>>,
+    refused: bool,
+}
+
+fn admitted(stream: &[u8]) -> Admitted {
+    let reading = guard::read(MAX_BODY, [stream]);
+    let requests = reading.asks.iter().map(|ask| {
+        let query = if ask.query.is_empty() { String::new() } else { format!("?{}", ask.query) };
+        Seen { method: ask.method.clone(), target: ask.path.clone() + &query, body: ask.body.clone() }
+    });
+    Admitted {
+        requests: requests.collect(),
+        headers: reading.asks.iter().map(|ask| ask.headers.clone()).collect(),
+        refused: reading.refused.is_some(),
+    }
+}
+
+const LAST: &str = "GET /last HTTP/1.1\r\nHost: pintle\r\nConnection: close\r\n\r\n";
+
+/// One to three requests and the last one.
+fn stream(chance: &mut Chance) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..=chance.below(3) {
+        bytes.extend(request(chance));
+    }
+    for _ in 0..chance.below(6).saturating_sub(3) {
+        spoil(&mut bytes, chance);
+    }
+    bytes.extend(LAST.as_bytes());
+    bytes
+}
+
+fn one<'a>(chance: &mut Chance, of: &[&'a str]) -> &'a str {
+    of[chance.below(of.len() as u64) as usize]
+}
+
+/// The first most of the time.
+fn mostly<'a>(chance: &mut Chance, usual: &'a str, of: &[&'a str]) -> &'a str {
+    if chance.below(10) < 8 { usual } else { one(chance, of) }
+}
+
+fn request(chance: &mut Chance) -> Vec<u8> {
+    let method = one(chance, &["GET", "POST", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]);
+    let targets = ["/webhook", "/webhook/shop?x=1", "//x", "/a%2fb", "/?", "/a;b", "http://pintle/x", "/../x", "/a//b", "*", "x"];
+    let target = mostly(chance, "/webhook", &targets);
+    let version = mostly(chance, "HTTP/1.1", &["HTTP/1.0", "HTTP/1.1 ", "HTTP/1.2", "HTTP/2.0", "http/1.1"]);
+    let end = mostly(chance, "\r\n", &["\n", "\r", "\r\r\n", "\n\r\n", " \r\n"]);
+    let host = mostly(chance, "Host: pintle", &["host:pintle", "Host:  pintle ", "Host: pintle:80", "Host: a, b", "X: y"]);
+    let body = one(chance, &["", "{}", "{\"ref\":\"x\"}", "0\r\n\r\n", "GET /smuggled HTTP/1.1\r\nHost: pintle\r\n\r\n"]);
+    let mut head = format!("{method} {target} {version}\r\n{host}{end}");
+    for _ in 0..chance.below(3) {
+        let headers = [
+            "X: y", "x-empty:", "Accept: */*", "X:\ty\t", "User-Agent: a b", "Connection: keep-alive", "TE: trailers",
+            "Connection: close", "Connection: Content-Length", "X : y", "X\t: y", " X: y", "X_Y: z", "Trailer: X",
+            "Transfer-Encoding", "Cookie: a=b; c=d", "Upgrade: h2c", "X: \u{e4}", "Keep-Alive: 5", "X-Forwarded-For: ::1",
+        ];
+        head += one(chance, &headers);
+        head += mostly(chance, "\r\n", &["\n", "\r\n ", "\r\n\t", "\0\r\n"]);
+    }
+    let chunked = chance.below(3) == 0;
+    let framing = match chunked {
+        true => mostly(
+            chance,
+            "Transfer-Encoding: chunked\r\n",
+            &[
+                "transfer-encoding:chunked\r\n",
+                "Transfer-Encoding: CHUNKED\r\n",
+                "Transfer-Encoding:\tchunked \r\n",
+                "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+                "Transfer-Encoding: identity, chunked\r\n",
+                "Transfer-Encoding: chunked, chunked\r\n",
+                "Transfer-Encoding: \x0bchunked\r\n",
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+                "Transfer-Encoding : chunked\r\n",
+                "Transfer_Encoding: chunked\r\n",
+                "X: y\r\n Transfer-Encoding: chunked\r\n",
+            ],
+        )
+        .to_owned(),
+        false => length(chance, body),
+    };
+    head += &framing;
+    head += mostly(chance, "\r\n", &["\n", "\r\n\r\n", " \r\n"]);
+    let body = if chunked { chunks(chance, body) } else { body.to_owned() };
+    (head + &body).into_bytes()
+}
+
+fn length(chance: &mut Chance, body: &str) -> String {
+    let right = body.len();
+    if chance.below(10) < 7 {
+        return if body.is_empty() && chance.below(2) == 0 { String::new() } else { format!("Content-Length: {right}\r\n") };
+    }
+    match chance.below(12) {
+        0 => format!("Content-Length: 0{right}\r\n"),
+        1 => format!("Content-Length: +{right}\r\n"),
+        2 => format!("Content-Length: {right}, {right}\r\n"),
+        3 => format!("Content-Length: {right}\r\nContent-Length: {right}\r\n"),
+        4 => format!("Content-Length: {right}\r\nContent-Length: 0\r\n"),
+        5 => format!("Content-Length: 0x{right:x}\r\n"),
+        6 => format!("Content-Length:{right} \r\n"),
+        7 => format!("Content-Length: {}\r\n", right / 2),
+        8 => format!("content-length:\t{right}\r\n"),
+        9 => format!("Content-Length : {right}\r\n"),
+        10 => format!("Content_Length: {right}\r\n"),
+        _ => format!("Content-Length: {}\r\n", u128::from(u64::MAX) + 1 + right as u128),
+    }
+}
+
+fn chunks(chance: &mut Chance, body: &str) -> String {
+    let size = 1 + chance.below(12) as usize;
+    let mut text = String::new();
+    for piece in body.as_bytes().chunks(size) {
+        let length = piece.len();
+        text += &match chance.below(16) {
+            0 => format!("0{length:x}"),
+            1 => format!("{length:x};name=value"),
+            2 => format!("{length:x};name=\"a;b\""),
+            3 => format!("{length:x} "),
+            4 => format!(" {length:x}"),
+            5 => format!("0x{length:x}"),
+            6 => format!("+{length:x}"),
+            7 => format!("{length:x};"),
+            _ => format!("{length:x}"),
+        };
+        text += mostly(chance, "\r\n", &["\n", "\r", "\r\n"]);
+        text += std::str::from_utf8(piece).unwrap();
+        text += mostly(chance, "\r\n", &["\n", "", "\r\n"]);
+    }
+    text += mostly(chance, "0\r\n\r\n", &["0\r\nX: y\r\n\r\n", "00\r\n\r\n", "0;x\r\n\r\n", "0\n\n", "0\r\nX: y\n\r\n", "0\r\n"]);
+    text
+}
+
+/// A byte more, less, or another one.
+fn spoil(bytes: &mut Vec<u8>, chance: &mut Chance) {
+    let hostile = b"\r\n\0 \t:;,0159afXZ+-\x0b\x7f\x80\xff/?#\"";
+    let at = chance.below(bytes.len() as u64) as usize;
+    let byte = hostile[chance.below(hostile.len() as u64) as usize];
+    match chance.below(4) {
+        0 => bytes.insert(at, byte),
+        1 => drop(bytes.remove(at)),
+        2 => bytes[at] = byte,
+        _ => {
+            let end = (at + 1 + chance.below(20) as usize).min(bytes.len());
+            let again = bytes[at..end].to_vec();
+            bytes.splice(at..at, again);
+        }
+    }
+}
+
+/// How another server took the streams.
+#[derive(Debug, Default)]
+struct Tally {
+    streams: usize,
+    admitted: usize,
+    with_body: usize,
+    chunked: usize,
+    refused_by_us: usize,
+    equal: usize,
+    refused_by_them: usize,
+}
+
+impl Tally {
+    fn count(&mut self, stream: &[u8], ours: &Admitted) {
+        self.streams += 1;
+        self.refused_by_us += usize::from(ours.refused);
+        // The last one does not count.
+        self.admitted += ours.requests.iter().filter(|request| request.target != "/last").count();
+        self.with_body += ours.requests.iter().filter(|request| !request.body.is_empty()).count();
+        let says_chunked = stream.windows(7).any(|word| word == b"chunked");
+        self.chunked += usize::from(says_chunked && ours.requests.iter().any(|request| !request.body.is_empty()));
+    }
+
+    /// It must not pass because there was nothing to compare.
+    fn is_worth_something(&self, name: &str) {
+        println!("{name}: {self:?}");
+        assert!(self.admitted > self.streams / 2 && self.with_body > self.streams / 10, "{self:?}");
+        assert!(self.chunked > self.streams / 30 && self.refused_by_us > self.streams / 10, "{self:?}");
+        assert!(self.equal > self.streams / 2, "{self:?}");
+    }
+}
+
+fn shown(stream: &[u8]) -> String {
+    stream.escape_ascii().to_string()
+}
+
+/// A server that writes down what it is sent.
+fn recorder() -> (u16, Receiver<Seen>) {
+    let listener = TcpListener::bind(("127.0.0.1", ports::take())).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Some(seen) = stream.ok().and_then(recorded) else { continue };
+            if tell.send(seen).is_err() {
+                return;
+            }
+        }
+    });
+    (port, told)
+}
+
+/// One request of nginx, which is well-formed, answered before it is told: nginx waits for that.
+fn recorded(stream: TcpStream) -> Option<Seen> {
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let mut words = line.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut length = 0;
+    loop {
+        let mut line = Vec::new();
+        reader.read_until(b'\n', &mut line).ok()?;
+        let text = String::from_utf8_lossy(&line).to_ascii_lowercase();
+        if let Some(value) = text.strip_prefix("content-length:") {
+            length = value.trim().parse().expect("nginx knows the length");
+        }
+        assert!(!text.starts_with("transfer-encoding:"), "nginx buffers");
+        if text.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let answer = "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let _ = reader.get_mut().write_all(answer.as_bytes());
+    Some(Seen { method, target, body })
+}
+
+#[test]
+#[ignore = "needs nginx"]
+fn nginx_reads_what_the_guard_admits_as_the_guard_does() {
+    let dir = std::env::temp_dir().join(format!("pt-framing-{}", std::process::id()));
+    let (backend, told) = recorder();
+    let mut nginx = Nginx::serving(&dir, |port| {
+        format!(
+            "client_header_timeout 1s; client_body_timeout 1s; keepalive_timeout 5s; lingering_close off;\n\
+             server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{backend}; }} }}"
+        )
+    });
+    nginx.up();
+    wait_until("nginx", || TcpStream::connect(nginx.address()).ok());
+    let mut chance = Chance::announced();
+    let mut tally = Tally::default();
+    for _ in 0..STREAMS {
+        let bytes = stream(&mut chance);
+        let ours = admitted(&bytes);
+        tally.count(&bytes, &ours);
+        if ours.requests.is_empty() {
+            continue;
+        }
+        let statuses = statuses(&mut Line::saying(nginx.port, &bytes));
+        let theirs: Vec<Seen> = told.try_iter().collect();
+        let common = ours.requests.len().min(theirs.len());
+        let differs = || format!("{}\nours:   {:?}\ntheirs: {theirs:?} {statuses:?}", shown(&bytes), ours.requests);
+        assert_eq!(ours.requests[..common], theirs[..common], "{}", differs());
+        if theirs.len() >= ours.requests.len() {
+            // Where we stopped reading it may go on; where we did not there is nothing more.
+            assert!(ours.refused || theirs.len() == ours.requests.len(), "more than we read: {}", differs());
+            tally.equal += 1;
+        } else {
+            let refused = statuses.last().is_some_and(|status| (400..600).contains(status) && *status != 408);
+            assert!(refused, "less than we read, and no refusal: {}", differs());
+            tally.refused_by_them += 1;
+        }
+    }
+    drop(nginx);
+    std::fs::remove_dir_all(&dir).unwrap();
+    tally.is_worth_something("nginx");
+}
+
+/// The statuses of all answers until the connection ends.
+fn statuses(line: &mut Line) -> Vec<u16> {
+    let bytes = line.hear_bytes();
+    let text = String::from_utf8_lossy(&bytes);
+    let status = |part: &str| part.get(2..5).and_then(|digits| digits.parse().ok());
+    text.split("HTTP/1.").skip(1).filter_map(status).filter(|status| *status != 100).collect()
+}
+
+#[test]
+fn tiny_http_reads_what_the_guard_admits_as_the_guard_does() {
+    let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+    let port = server.server_addr().to_ip().unwrap().port();
+    let mut chance = Chance::announced();
+    let mut tally = Tally::default();
+    for _ in 0..STREAMS {
+        let bytes = stream(&mut chance);
+        let ours = admitted(&bytes);
+        tally.count(&bytes, &ours);
+        // It is only ever given what was admitted: behind a refused request comes nothing.
+        if ours.requests.is_empty() || ours.refused {
+            continue;
+        }
+        let mut line = Line::saying(port, &bytes);
+        let mut theirs = Vec::new();
+        let mut headers = Vec::new();
+        let began = Instant::now();
+        while theirs.len() < ours.requests.len() && began.elapsed() < Duration::from_secs(2) {
+            match server.recv_timeout(Duration::from_millis(20)).unwrap() {
+                Some(mut request) => {
+                    let mut body = Vec::new();
+                    let read = request.as_reader().read_to_end(&mut body);
+                    assert!(read.is_ok(), "{}: {read:?}", shown(&bytes));
+                    let (method, target) = (request.method().to_string(), request.url().to_owned());
+                    theirs.push(Seen { method, target, body });
+                    let pair = |header: &tiny_http::Header| (header.field.to_string(), header.value.to_string());
+                    headers.push(request.headers().iter().map(pair).collect::<Vec<_>>());
+                    let _ = request.respond(tiny_http::Response::empty(204));
+                }
+                None if line.is_closed() => break,
+                None => {}
+            }
+        }
+        let differs = || format!("{}\nours:   {:?}\ntheirs: {theirs:?}", shown(&bytes), ours.requests);
+        assert_eq!(theirs[..], ours.requests[..theirs.len()], "{}", differs());
+        if theirs.len() < ours.requests.len() {
+            assert!(statuses(&mut line).last().is_some_and(|status| *status >= 400), "not refused: {}", differs());
+            tally.refused_by_them += 1;
+            continue;
+        }
+        assert!(server.recv_timeout(Duration::from_millis(1)).unwrap().is_none(), "more than we read: {}", differs());
+        for (ours, theirs) in ours.headers.iter().zip(&headers) {
+            for (name, value) in ours {
+                let same = |(other, its): &(String, String)| other.eq_ignore_ascii_case(name) && its.trim() == value.trim();
+                assert!(theirs.iter().any(same), "{name}: {value:?} of {}", differs());
+            }
+        }
+        tally.equal += 1;
+    }
+    tally.is_worth_something("tiny_http");
+}
