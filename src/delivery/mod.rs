@@ -129,6 +129,12 @@ pub fn decide(apps: &[AppTrigger], head: &RequestHead<'_>, body: &[u8]) -> Decis
     decided(apps, head, body).unwrap_or_else(Decision::Refuse)
 }
 
+/// Whether a request with such a head can be acted on at all, said before its body is read: `Err` is 404 or 415.
+pub fn may_enter(apps: &[AppTrigger], door: Door<'_>, content_type: Option<&str>) -> Result<(), Refusal> {
+    named_by(door, apps)?;
+    Format::of(content_type).map(drop)
+}
+
 fn decided(apps: &[AppTrigger], head: &RequestHead<'_>, body: &[u8]) -> Result<Decision, Refusal> {
     let meant = named_by(head.door, apps)?;
     let format = Format::of(head.header("Content-Type"))?;

@@ -1,6 +1,7 @@
 //! A request and its answer in our own words, so that whatever speaks HTTP in front can be replaced.
 
 use serde::Serialize;
+use std::io;
 use std::net::SocketAddr;
 
 /// A whole request.
@@ -16,8 +17,10 @@ pub struct Ask {
     pub headers: Vec<(String, String)>,
     /// All of it.
     pub body: Vec<u8>,
-    /// Who sent it; `None` on a Unix socket.
+    /// Who is connected; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// Whether it says that somebody passed it on for somebody else.
+    pub is_forwarded: bool,
 }
 
 impl Ask {
@@ -25,6 +28,12 @@ impl Ask {
     pub fn split_target(target: &str) -> Option<(String, String)> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         path.starts_with('/').then(|| (path.to_owned(), query.to_owned()))
+    }
+
+    /// Whether somebody on this machine asks for himself: by a Unix socket or from loopback, and not passed on by a
+    /// proxy.
+    pub fn is_local(&self) -> bool {
+        !self.is_forwarded && self.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback())
     }
 
     /// Whether the query says `name=1` (or `true`).
@@ -73,6 +82,23 @@ impl Reply {
         self.headers.push((name, value.to_owned()));
         self
     }
+}
+
+/// An answer of which no one knows yet how long it becomes.
+pub struct Stream {
+    /// The HTTP status.
+    pub status: u16,
+    /// What the pieces are: `text/plain; charset=utf-8`, `text/event-stream`.
+    pub content_type: &'static str,
+    /// Writes it, on a thread of its own; its end is the answer's end, its error cuts the answer off.
+    pub write: Box<dyn FnOnce(&mut dyn Pieces) -> io::Result<()> + Send>,
+}
+
+/// Where a streamed answer is written to.
+pub trait Pieces {
+    /// Sends a piece at once; nothing is sent for an empty one. Waits while the client does not read, and fails
+    /// (`BrokenPipe`) when it is gone: who has nothing to say for long finds out by saying something.
+    fn piece(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
-//! What the daemon passes to the listener: a listening socket, a setup, and the promise to end with it.
+//! What the daemon passes to the listener: two listening sockets, a setup, and the promise to end with it.
 
 use super::server::Socket;
-use super::{Failure, Setup};
+use super::{Failure, Setup, Sockets};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt};
@@ -16,19 +16,34 @@ const FIRST: RawFd = 3;
 const BY_HAND: &str = "it is started by `pintle run`, which passes it the listening socket and the setup; \
                        write a [listen] table into pintle.toml and start `pintle run`";
 
-/// Takes the listening socket that was passed as descriptor 3.
-pub(super) fn socket() -> Result<Socket, Failure> {
+/// What they are called, in their order.
+const NAMES: &str = "listen:guard";
+
+/// Takes the listening sockets that were passed as descriptors 3 and 4.
+pub(super) fn sockets() -> Result<Sockets, Failure> {
     let variable = |name: &str| std::env::var(name).ok();
-    if !is_passed(variable("LISTEN_FDS").as_deref(), variable("LISTEN_PID").as_deref(), std::process::id()) {
+    let are_named = variable("LISTEN_FDNAMES").is_none_or(|names| names == NAMES);
+    if !are_passed(variable("LISTEN_FDS").as_deref(), variable("LISTEN_PID").as_deref(), std::process::id())
+        || !are_named
+    {
         return Err(Failure { exit: 64, message: BY_HAND.to_owned() });
     }
-    adopt(FIRST)
-        .map_err(|error| Failure { exit: 1, message: format!("use the socket passed as descriptor 3: {error}") })
+    let unfit = |fd: RawFd| {
+        move |error: io::Error| Failure {
+            exit: 1,
+            message: format!("use the socket passed as descriptor {fd}: {error}"),
+        }
+    };
+    let public = adopt(FIRST).map_err(unfit(FIRST))?;
+    match adopt(FIRST + 1).map_err(unfit(FIRST + 1))? {
+        Socket::Unix(private) => Ok(Sockets { public, private }),
+        Socket::Tcp(_) => Err(unfit(FIRST + 1)(io::Error::other("it is not a Unix socket"))),
+    }
 }
 
-fn is_passed(fds: Option<&str>, pid: Option<&str>, own: u32) -> bool {
+fn are_passed(fds: Option<&str>, pid: Option<&str>, own: u32) -> bool {
     let meant_for_us = pid.is_none_or(|pid| pid.parse() == Ok(own));
-    fds == Some("1") && meant_for_us
+    fds == Some("2") && meant_for_us
 }
 
 fn adopt(fd: RawFd) -> io::Result<Socket> {
@@ -38,18 +53,9 @@ fn adopt(fd: RawFd) -> io::Result<Socket> {
     if !getsockopt(&fd, sockopt::AcceptConn)? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a listening socket"));
     }
-    // The daemon may hold it non-blocking; tiny_http takes a refused wait for the end.
     match address.family() {
-        Some(AddressFamily::Unix) => {
-            let socket = UnixListener::from(fd);
-            socket.set_nonblocking(false)?;
-            Ok(Socket::Unix(socket))
-        }
-        _ => {
-            let socket = TcpListener::from(fd);
-            socket.set_nonblocking(false)?;
-            Ok(Socket::Tcp(socket))
-        }
+        Some(AddressFamily::Unix) => Ok(Socket::Unix(UnixListener::from(fd))),
+        _ => Ok(Socket::Tcp(TcpListener::from(fd))),
     }
 }
 
@@ -76,30 +82,27 @@ mod tests {
     use std::os::fd::{AsRawFd, IntoRawFd};
 
     #[test]
-    fn a_socket_is_taken_only_when_it_was_passed_to_this_process() {
+    fn sockets_are_taken_only_when_they_were_passed_to_this_process() {
         let cases = [
-            (Some("1"), None, true),
-            (Some("1"), Some("42"), true),
-            (Some("1"), Some("43"), false),
-            (Some("1"), Some("x"), false),
-            (Some("2"), None, false),
+            (Some("2"), None, true),
+            (Some("2"), Some("42"), true),
+            (Some("2"), Some("43"), false),
+            (Some("2"), Some("x"), false),
+            (Some("1"), None, false),
             (Some(""), None, false),
             (None, None, false),
         ];
         for (fds, pid, expected) in cases {
-            assert_eq!(is_passed(fds, pid, 42), expected, "{fds:?} {pid:?}");
+            assert_eq!(are_passed(fds, pid, 42), expected, "{fds:?} {pid:?}");
         }
     }
 
     #[test]
     fn listening_sockets_of_both_kinds_are_adopted_and_others_refused() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        tcp.set_nonblocking(true).unwrap();
         let address = tcp.local_addr().unwrap();
         let Ok(Socket::Tcp(adopted)) = adopt(tcp.into_raw_fd()) else { panic!("not TCP") };
         assert_eq!(adopted.local_addr().unwrap(), address);
-        let flags = nix::fcntl::fcntl(&adopted, nix::fcntl::FcntlArg::F_GETFL).unwrap();
-        assert_eq!(flags & libc::O_NONBLOCK, 0, "accept waits");
 
         let stream = TcpStream::connect(address).unwrap();
         assert!(adopt(stream.into_raw_fd()).is_err(), "a connection is no listener");

@@ -1,13 +1,14 @@
 //! The process that the network talks to: `pintle listen`.
 //!
-//! The daemon starts it unprivileged, passes the listening socket as descriptor 3 and writes one [`Setup`] to its stdin;
-//! from then on it is a client of `RUN/listener.sock`. `inherit` takes what was passed, `server` is all that knows
-//! tiny_http, `routes` answers an [`ask::Ask`] with an [`ask::Reply`], `hooks` hands deliveries over, `wait` follows a
+//! The daemon starts it unprivileged, passes two listening sockets, the public one as descriptor 3 and the guard's as 4, and writes one [`Setup`] to its stdin;
+//! from then on it is a client of `RUN/listener.sock`. `inherit` takes what was passed, `guard` owns every public
+//! connection and lets whole requests through, `server` is all that knows tiny_http behind it, `routes` answers an [`ask::Ask`] with an [`ask::Reply`], `hooks` hands deliveries over, `wait` follows a
 //! deployment for callers that stay, `pages` shows what anybody may see, `daemon` does the asking. Line: whether a
 //! delivery counts is decided in `delivery`, what becomes of it in the daemon; nothing here touches an app.
 
 pub mod ask;
 mod daemon;
+pub mod guard;
 mod hooks;
 mod inherit;
 mod pages;
@@ -19,10 +20,15 @@ mod wait;
 mod tests;
 
 use crate::delivery::AppTrigger;
+use crate::os::signals::Signals;
+use guard::{Doors, Limits, Tickets};
 use routes::Routes;
 use serde::{Deserialize, Serialize};
 use server::Socket;
+use std::io;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What the daemon writes to the listener's stdin, as one JSON document followed by end of file. Secrets travel here
 /// and nowhere else: not in the arguments, not in the environment.
@@ -32,8 +38,8 @@ pub struct Setup {
     pub socket: PathBuf,
     /// The daemon's pid: a listener whose parent is another process is an orphan and ends.
     pub daemon_pid: u32,
-    /// The largest body accepted, in bytes.
-    pub max_body: u64,
+    /// Limits and deadlines of the guard.
+    pub limits: Limits,
     /// Every app that a request may trigger.
     pub apps: Vec<AppTrigger>,
 }
@@ -44,34 +50,55 @@ struct Failure {
     message: String,
 }
 
-/// Answers requests until the process is ended. Returns only when it cannot: 64 when it was not started by the daemon,
-/// 1 when the socket or the setup is of no use.
+/// Answers requests until SIGTERM and returns 0; 64 when it was not started by the daemon, 1 when what it was passed is
+/// of no use or requests cannot be answered any more.
 pub fn run() -> u8 {
-    let Failure { exit, message } = listen();
-    eprintln!("pintle listen: {message}");
-    exit
+    match listen() {
+        Ok(()) => 0,
+        Err(Failure { exit, message }) => {
+            eprintln!("pintle listen: {message}");
+            exit
+        }
+    }
 }
 
-fn listen() -> Failure {
+fn listen() -> Result<(), Failure> {
     give_large_bodies_back();
     // Executed by way of /proc/self/exe, it would be called "exe".
     // SAFETY: the name is a string ended by NUL, of at most 16 bytes.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"pintle-listen".as_ptr()) };
-    let inherited = inherit::socket().and_then(|socket| Ok((socket, inherit::setup()?)));
-    match inherited {
-        Ok((socket, setup)) => serve(socket, setup),
-        Err(failure) => failure,
-    }
+    let sockets = inherit::sockets()?;
+    let setup = inherit::setup()?;
+    log::info!("listening on {}; apps: {}", sockets.public, setup.apps.len());
+    let ended = Signals::listen().and_then(|signals| serve(sockets, setup, Some(signals)));
+    ended.map_err(|error| Failure {
+        exit: 1,
+        message: format!("cannot answer requests any more: {error}; the daemon starts a new listener"),
+    })
 }
 
-fn serve(socket: Socket, setup: Setup) -> Failure {
-    log::info!("listening on {socket}; apps: {}", setup.apps.len());
+/// The sockets of one listener.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Where the public comes in.
+    pub public: Socket,
+    /// Where tiny_http answers, and the guard is its only client.
+    pub private: UnixListener,
+}
+
+/// Answers requests until `signals` hears SIGTERM.
+pub fn serve(sockets: Sockets, setup: Setup, signals: Option<Signals>) -> io::Result<()> {
+    let Sockets { public, private } = sockets;
+    let address = private.local_addr()?;
+    let path = address.as_pathname().ok_or_else(|| io::Error::other("the guard's socket has no path"))?.to_owned();
+    public.set_nonblocking(true)?;
+    // tiny_http takes a refused wait for the end.
+    private.set_nonblocking(false)?;
+    let limits = setup.limits.clone();
+    let (routes, tickets) = (Routes::new(setup), Tickets::new()?);
+    server::start(private, Arc::clone(&routes), Arc::clone(&tickets))?;
     crate::os::memory::rest();
-    let error = server::serve(socket, Routes::new(setup));
-    Failure {
-        exit: 1,
-        message: format!("cannot accept connections any more: {error}; the daemon starts a new listener"),
-    }
+    guard::guard(Doors { public, private: path, signals }, limits, routes, tickets)
 }
 
 /// A body of many megabytes is mapped for itself and unmapped after use, instead of growing the heap for ever.

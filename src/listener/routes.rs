@@ -1,8 +1,9 @@
 //! Which request is answered by what: contracts, section 3.
 
 use super::Setup;
-use super::ask::{Ask, Reply};
+use super::ask::{Ask, Reply, Stream};
 use super::daemon::Daemon;
+use super::guard::{Admission, Entrance};
 use super::{hooks, pages, wait};
 use crate::config::Forge;
 use crate::control::Delivery;
@@ -32,10 +33,15 @@ pub enum Outcome {
     Now(Reply),
     /// What this returns: it takes longer than a thread that answers requests has, and gets one of its own.
     Later(Errand),
+    /// What this writes, piece by piece, on a thread of its own.
+    Stream(Stream),
 }
 
 /// Work that ends in an answer.
 pub type Errand = Box<dyn FnOnce() -> Reply + Send>;
+
+/// What a request for a page may carry: nobody reads it.
+const PAGE_BODY: u64 = 8 << 10;
 
 enum Route<'a> {
     Hook(Door<'a>),
@@ -48,16 +54,11 @@ impl Routes {
     pub fn new(setup: Setup) -> Arc<Routes> {
         Arc::new(Routes {
             apps: setup.apps,
-            max_body: setup.max_body,
+            max_body: setup.limits.max_body,
             daemon: Daemon::at(setup.socket),
             waiters: Seats::of(WAITERS),
             couriers: Seats::of(COURIERS),
         })
-    }
-
-    /// The largest body accepted, in bytes.
-    pub fn max_body(&self) -> u64 {
-        self.max_body
     }
 
     /// Answers a whole request.
@@ -113,6 +114,24 @@ impl Routes {
             Ok(deployments) => hooks::triggered(&event, &deployments),
             Err(unwanted) if wait => wait::nothing_started(unwanted),
             Err(unwanted) => unwanted.reply(),
+        }
+    }
+}
+
+impl Entrance for Routes {
+    fn admit(&self, method: &str, path: &str, content_type: Option<&str>) -> Result<Admission, Reply> {
+        match (route(path), method) {
+            (None, _) => Err(Reply::error(404, "no such page")),
+            (Some(Route::Hook(door)), "POST") => {
+                delivery::may_enter(&self.apps, door, content_type)
+                    .map_err(|refusal| Reply::error(refusal.status, refusal.message))?;
+                Ok(Admission { max_body: self.max_body, is_counted: true })
+            }
+            (Some(Route::Hook(_)), _) => Err(not_allowed("POST")),
+            (Some(Route::Health | Route::Status), "GET" | "HEAD") => {
+                Ok(Admission { max_body: self.max_body.min(PAGE_BODY), is_counted: false })
+            }
+            (Some(_), _) => Err(not_allowed("GET, HEAD")),
         }
     }
 }

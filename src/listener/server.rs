@@ -1,39 +1,43 @@
-//! Speaks HTTP, and is the only file that knows tiny_http.
+//! Speaks HTTP behind the guard, and is the only file that knows tiny_http.
 //!
-//! Four threads take requests and answer them through `routes`; what takes long gets a thread of its own. tiny_http has
-//! no deadlines and trusts its clients: this file keeps it from dying of an announced length, and is the place where a
-//! guard that owns the public connections belongs, which will pass on whole requests only. Line: no route, no rule.
+//! tiny_http accepts on the private socket, where the guard is its only client: each request is one line and a ticket,
+//! for which the whole request is taken from the table. A few threads answer through `routes`; what takes long, or is
+//! written piece by piece, gets a thread of its own. Line: no route, no rule, no limit.
 
-use super::ask::{Ask, Reply};
+use super::ask::{Ask, Pieces, Reply, Stream};
+use super::guard::Tickets;
+use super::guard::tickets::{HEADER, Number, Whole};
 use super::routes::{Outcome, Routes};
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
-/// Threads that answer what can be answered at once.
+/// Threads that answer what can be answered at once: a page asks the daemon and waits for it.
 const POOL: usize = 4;
 
 /// Enough for a JSON document nested as deep as serde_json allows.
 const STACK: usize = 256 << 10;
 
-/// What tiny_http allocates in one piece when it drains an unread body; above this such a request is never dropped.
-const DRAINABLE: u64 = 64 << 20;
-
-/// Each request that is never dropped costs a thread and a connection; after so many a new process is cheaper.
-const ABANDONED_AT_MOST: u32 = 64;
-
-/// A socket that listens.
+/// A public socket that listens.
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+impl Socket {
+    /// Whether accepting waits for a client.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.set_nonblocking(nonblocking),
+            Socket::Unix(socket) => socket.set_nonblocking(nonblocking),
+        }
+    }
 }
 
 impl fmt::Display for Socket {
@@ -53,163 +57,54 @@ impl fmt::Display for Socket {
 
 /// What the threads share.
 struct Desk {
+    server: &'static Server,
     routes: Arc<Routes>,
-    abandoned: AtomicU32,
-    over: mpsc::Sender<io::Error>,
+    tickets: Arc<Tickets>,
 }
 
-/// Answers requests on `socket` for as long as connections can be accepted; returns why they cannot.
-pub fn serve(socket: Socket, routes: Arc<Routes>) -> io::Error {
-    let server = match socket {
-        Socket::Tcp(socket) => Server::from_listener(socket, None),
-        Socket::Unix(socket) => Server::from_listener(socket, None),
-    };
-    // Dropping a server would unlink its Unix path, which is the daemon's: it lives as long as the process.
-    let server: &'static Server = match server {
-        Ok(server) => Box::leak(Box::new(server)),
-        Err(error) => return io::Error::other(error.to_string()),
-    };
-    let (over, end) = mpsc::channel();
-    let desk = Arc::new(Desk { routes, abandoned: AtomicU32::new(0), over });
+/// Answers the requests on `tickets` that come in by `private`, on threads of its own. When it cannot any more the
+/// guard is told.
+pub fn start(private: UnixListener, routes: Arc<Routes>, tickets: Arc<Tickets>) -> io::Result<()> {
+    let server = Server::from_listener(private, None).map_err(|error| io::Error::other(error.to_string()))?;
+    // Dropping a server would unlink its path, which is the daemon's: it lives as long as the process.
+    let server: &'static Server = Box::leak(Box::new(server));
+    let desk = Arc::new(Desk { server, routes, tickets });
     for _ in 0..POOL {
         let desk = Arc::clone(&desk);
-        let started = spawn("answer", move || answer_all(server, &desk));
-        if let Err(error) = started {
-            return error;
-        }
+        spawn("answer", move || answer_all(&desk))?;
     }
-    end.recv().unwrap_or_else(|_| io::Error::other("every thread has ended"))
+    Ok(())
 }
 
-fn answer_all(server: &Server, desk: &Arc<Desk>) {
+fn answer_all(desk: &Desk) {
     loop {
-        match server.recv() {
+        match desk.server.recv() {
             Ok(request) => answer(request, desk),
             // tiny_http accepts nothing after its first error: this process is done.
-            Err(error) => {
-                let _ = desk.over.send(error);
-                return;
-            }
+            Err(error) => return desk.tickets.give_up(error),
         }
     }
 }
 
-fn answer(mut request: Request, desk: &Arc<Desk>) {
-    let ask = match admit(&mut request, desk.routes.max_body()) {
-        Ok(ask) => ask,
-        Err(reply) => return turn_away(request, reply, desk),
+fn answer(request: Request, desk: &Desk) {
+    let Some(Whole { ask, portion }) = number_on(&request).and_then(|number| desk.tickets.take(number)) else {
+        // Its client left meanwhile, or somebody found the private socket.
+        return send(request, Reply::later("there is no such request"));
     };
-    match desk.routes.answer(&ask) {
+    let outcome = desk.routes.answer(&ask);
+    // Before the answer waits for anybody, the body's memory is free for others.
+    drop::<(Ask, _)>((ask, portion));
+    match outcome {
         Outcome::Now(reply) => send(request, reply),
-        Outcome::Later(errand) => {
-            drop(ask);
-            // Where no thread can be had the request is dropped unasked, which tiny_http answers with 500.
-            if let Err(error) = spawn("errand", move || send(request, errand())) {
-                log::error!("no thread for a request: {error}");
-            }
-        }
+        // Where no thread can be had the request is dropped unasked, which tiny_http answers with 500.
+        Outcome::Later(errand) => note(spawn("errand", move || send(request, errand()))),
+        Outcome::Stream(stream) => note(spawn("stream", move || pass_on(request, stream))),
     }
 }
 
-/// Reads the whole request, or says why it is not one.
-fn admit(request: &mut Request, max_body: u64) -> Result<Ask, Reply> {
-    let length = announced(request)?;
-    if length.is_some_and(|length| length > max_body) {
-        return Err(too_large(max_body));
-    }
-    let (path, query) =
-        Ask::split_target(request.url()).ok_or_else(|| Reply::error(400, "the request target is not a path"))?;
-    let method = request.method().to_string();
-    let header = |header: &Header| (header.field.to_string(), header.value.to_string());
-    let headers = request.headers().iter().map(header).collect();
-    let peer = request.remote_addr().copied();
-    let body = match length {
-        Some(length) => read_exactly(request, length)?,
-        None => read_chunks(request, max_body)?,
-    };
-    Ok(Ask { method, path, query, headers, body, peer })
-}
-
-/// The body's length; `None` when it comes in chunks. tiny_http takes contradicting and unreadable lengths as they
-/// come, which would let two servers in a row see different requests.
-fn announced(request: &Request) -> Result<Option<u64>, Reply> {
-    let all = |name: &'static str| request.headers().iter().filter(move |header| header.field.equiv(name));
-    let mut lengths = all("Content-Length").map(|header| header.value.as_str());
-    let chunked = all("Transfer-Encoding").next().is_some();
-    let unclear = || Reply::error(400, "the length of the body is not clear");
-    match (lengths.next(), chunked) {
-        (None, true) => Ok(None),
-        (None, false) => Ok(Some(0)),
-        (Some(_), true) => Err(unclear()),
-        (Some(first), false) => {
-            let digits = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
-            match lengths.all(|other| other == first) && digits {
-                // What tiny_http cannot count it does not read.
-                true => {
-                    request.body_length().and_then(|length| u64::try_from(length).ok()).map(Some).ok_or_else(unclear)
-                }
-                false => Err(unclear()),
-            }
-        }
-    }
-}
-
-fn read_exactly(request: &mut Request, length: u64) -> Result<Vec<u8>, Reply> {
-    let mut body = Vec::new();
-    let read = request.as_reader().take(length).read_to_end(&mut body);
-    match read {
-        Ok(_) if body.len() as u64 == length => Ok(body),
-        _ => Err(Reply::error(400, "the body ended early")),
-    }
-}
-
-fn read_chunks(request: &mut Request, max_body: u64) -> Result<Vec<u8>, Reply> {
-    let mut body = Vec::new();
-    match request.as_reader().take(max_body.saturating_add(1)).read_to_end(&mut body) {
-        Ok(_) if body.len() as u64 <= max_body => Ok(body),
-        Ok(_) => Err(too_large(max_body)),
-        Err(_) => Err(Reply::error(400, "the body's chunks cannot be read")),
-    }
-}
-
-fn too_large(max_body: u64) -> Reply {
-    Reply::error(413, format!("the body is larger than {max_body} bytes"))
-}
-
-/// Answers a request whose body was not read. tiny_http drains it first, for as long as the client likes: on a thread
-/// of its own.
-fn turn_away(request: Request, reply: Reply, desk: &Arc<Desk>) {
-    let left = request.body_length().map_or(0, |length| length as u64);
-    if left > DRAINABLE {
-        return abandon(request, &reply, desk);
-    }
-    if left == 0 {
-        return send(request, reply);
-    }
-    if let Err(error) = spawn("drain", move || send(request, reply)) {
-        log::error!("no thread for a request: {error}");
-    }
-}
-
-/// Answers a request that must not be dropped: tiny_http would drain its body through one allocation of the announced
-/// length, which ends the process. An upgrade is its only way to the bare connection, and the interim 100 the only
-/// status that leaves room for an answer after it.
-fn abandon(request: Request, reply: &Reply, desk: &Desk) {
-    let mut connection = request.upgrade("none", Response::empty(StatusCode(100)));
-    let head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        reply.status,
-        StatusCode(reply.status).default_reason_phrase(),
-        reply.body.len()
-    );
-    let whole = [head.as_bytes(), &reply.body].concat();
-    if let Err(error) = connection.write_all(&whole).and_then(|()| connection.flush()) {
-        log::debug!("a client was gone before its answer: {error}");
-    }
-    std::mem::forget(connection);
-    if desk.abandoned.fetch_add(1, Ordering::Relaxed) + 1 >= ABANDONED_AT_MOST {
-        let _ = desk.over.send(io::Error::other("too many clients announced bodies of absurd length"));
-    }
+fn number_on(request: &Request) -> Option<Number> {
+    let mut headers = request.headers().iter();
+    headers.find(|header| header.field.equiv(HEADER)).and_then(|header| Number::of(header.value.as_str()))
 }
 
 fn send(request: Request, reply: Reply) {
@@ -225,6 +120,55 @@ fn send(request: Request, reply: Reply) {
     }
     if let Err(error) = request.respond(response) {
         log::debug!("a client was gone before its answer: {error}");
+    }
+}
+
+/// tiny_http holds back eight kilobytes of what a reader gives it: a live answer is framed here and flushed at once.
+fn pass_on(request: Request, stream: Stream) {
+    let is_head = request.method() == &tiny_http::Method::Head;
+    let mut chunks = Chunks { to: request.into_writer(), is_head };
+    let reason = StatusCode(stream.status).default_reason_phrase();
+    let head = format!(
+        "HTTP/1.1 {} {reason}\r\nServer: pintle\r\nContent-Type: {}\r\nCache-Control: no-store\r\n\
+         X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n",
+        stream.status, stream.content_type
+    );
+    let written = chunks.all(head.as_bytes()).and_then(|()| match is_head {
+        true => Ok(()),
+        false => (stream.write)(&mut chunks).and_then(|()| chunks.all(b"0\r\n\r\n")),
+    });
+    if let Err(error) = written {
+        log::debug!("a stream ended early: {error}");
+        // The guard must not wait for the rest: what is no chunk tells it so.
+        let _ = chunks.all(b"!\r\n");
+    }
+}
+
+struct Chunks {
+    to: Box<dyn Write + Send>,
+    is_head: bool,
+}
+
+impl Chunks {
+    fn all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.to.write_all(bytes)?;
+        self.to.flush()
+    }
+}
+
+impl Pieces for Chunks {
+    fn piece(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() || self.is_head {
+            return Ok(());
+        }
+        let size = format!("{:x}\r\n", bytes.len());
+        self.all(&[size.as_bytes(), bytes, b"\r\n"].concat())
+    }
+}
+
+fn note(started: io::Result<()>) {
+    if let Err(error) = started {
+        log::error!("no thread for a request: {error}");
     }
 }
 

@@ -2,9 +2,8 @@
 
 mod stage;
 
-use super::Setup;
-use super::routes::{Routes, WAITERS};
-use super::server::{self, Socket};
+use super::routes::WAITERS;
+use super::server::Socket;
 use crate::base::{AppName, DeployId, WallTime};
 use crate::config::TriggerEvent;
 use crate::control::*;
@@ -316,8 +315,7 @@ fn it_answers_on_a_unix_socket_too() {
     play(&scratch, accepting(DeployStatus::Success, Phase::Done));
     let path = scratch.dir.join("public.sock");
     let socket = UnixListener::bind(&path).unwrap();
-    let setup = Setup { socket: scratch.socket(), daemon_pid: 0, max_body: MAX_BODY, apps: vec![app("web")] };
-    thread::spawn(move || server::serve(Socket::Unix(socket), Routes::new(setup)));
+    serve(&scratch, Socket::Unix(socket), setup(&scratch, vec![app("web")]));
     let got = exchange(UnixStream::connect(&path).unwrap(), &signed("/webhook", "push", PUSH));
     assert_eq!(got.status, 202, "{got:?}");
 }

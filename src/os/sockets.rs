@@ -6,7 +6,11 @@ use crate::config::Address;
 use crate::os::files::{because, make_dir};
 use crate::os::process::{Process, processes};
 use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials};
-use nix::sys::socket::{Backlog, SockaddrStorage, getsockname, getsockopt, listen};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind as bind_to, getsockname, getsockopt,
+    listen, socket,
+};
+use nix::sys::stat::{Mode, fchmod};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -54,6 +58,25 @@ pub fn private_at(like: &Address, path: &Path) -> io::Result<(OwnedFd, Address)>
             Ok((listener.into(), bound))
         }
     }
+}
+
+/// Binds a Unix socket anew that only `owner` (user and group; else we ourselves) may connect to, not even for a moment
+/// anybody else, and listens.
+pub fn bind_for_one(path: &Path, owner: Option<(u32, u32)>) -> io::Result<OwnedFd> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(because("replace", path, &error)),
+        _ => {}
+    }
+    let address = UnixAddr::new(path)?;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // The file is made with the mode its socket has.
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind_to(socket.as_raw_fd(), &address).map_err(|errno| because("listen on", path, &errno.into()))?;
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(|error| because("give away", path, &error))?;
+    }
+    listen(&socket, Backlog::new(BACKLOG)?)?;
+    Ok(socket)
 }
 
 /// Whether `socket` is one that listens on exactly `address`.

@@ -65,6 +65,10 @@ impl Place {
     pub fn listener_socket(&self) -> PathBuf {
         self.runtime_dir.join("listener.sock")
     }
+    /// Where the listener's guard meets the server behind it.
+    pub fn guard_socket(&self) -> PathBuf {
+        self.runtime_dir.join("guard.sock")
+    }
 }
 
 /// `RUN/control.sock`.

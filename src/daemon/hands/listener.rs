@@ -1,10 +1,12 @@
-//! The listener process: unprivileged, its socket as descriptor 3, its secrets on stdin and nowhere else.
+//! The listener process: unprivileged, its sockets as descriptors 3 and 4, its secrets on stdin and nowhere else.
 
 use super::Hands;
 use super::running::Running;
 use crate::base::InstanceId;
 use crate::daemon::event::Event;
 use crate::listener::Setup;
+use crate::listener::guard::Limits;
+use crate::os::sockets;
 use crate::os::spawn::{self, Start};
 use crate::os::users;
 use std::io::{self, Write};
@@ -24,10 +26,12 @@ impl Hands {
         // Bound long ago - or its port was taken then, and by now may be free.
         let socket = self.bench.ports.socket(&listen.address)?;
         let user = listener_user(listen.user.as_deref())?;
+        let owner = user.as_ref().map(|user| (user.uid, user.gid));
+        let guard = sockets::bind_for_one(&self.bench.place.guard_socket(), owner)?;
         let setup = Setup {
             socket: self.bench.place.listener_socket(),
             daemon_pid: std::process::id(),
-            max_body: listen.max_body.0,
+            limits: Limits::of(listen),
             apps: self.config.apps.values().map(crate::delivery::AppTrigger::of).collect(),
         };
         let document = serde_json::to_vec(&setup)?;
@@ -42,8 +46,8 @@ impl Hands {
         start.program = Some("/proc/self/exe");
         start.user = user.as_ref();
         start.no_new_privs = true;
-        start.sockets = vec![socket.as_fd()];
-        start.fd_names = vec!["listen".into()];
+        start.sockets = vec![socket.as_fd(), guard.as_fd()];
+        start.fd_names = vec!["listen".into(), "guard".into()];
         let stdin: OwnedFd = stdin.into();
         start.stdin = Some(stdin.as_fd());
         let child = spawn::start(&start)?;

@@ -5,9 +5,9 @@ use crate::config::{Forge, TriggerEvent};
 use crate::control::*;
 use crate::delivery::AppTrigger;
 use crate::delivery::signature::Key;
-use crate::listener::Setup;
-use crate::listener::routes::Routes;
-use crate::listener::server::{self, Socket};
+use crate::listener::guard::{Limits, Rate};
+use crate::listener::server::Socket;
+use crate::listener::{Setup, Sockets};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use std::io::{BufReader, Read, Write};
@@ -113,12 +113,38 @@ pub(super) fn app(name: &str) -> AppTrigger {
     }
 }
 
-pub(super) fn listen_with(scratch: &Scratch, apps: Vec<AppTrigger>) -> SocketAddr {
-    let setup = Setup { socket: scratch.socket(), daemon_pid: 0, max_body: MAX_BODY, apps };
+/// The limits of the documentation, but a rate no test meets unless it is about that.
+pub(super) fn limits() -> Limits {
+    Limits {
+        connections: 256,
+        head: Duration::from_secs(5),
+        body: Duration::from_secs(20),
+        max_body: MAX_BODY,
+        memory_budget: 48 << 20,
+        rate: Rate { count: 1_000_000, per: Duration::from_secs(60) },
+        trusted: vec![],
+    }
+}
+
+pub(super) fn setup(scratch: &Scratch, apps: Vec<AppTrigger>) -> Setup {
+    Setup { socket: scratch.socket(), daemon_pid: 0, limits: limits(), apps }
+}
+
+/// Serves `public` as the listener's process does, on threads of this one.
+pub(super) fn serve(scratch: &Scratch, public: Socket, setup: Setup) {
+    let private = UnixListener::bind(scratch.dir.join("guard.sock")).unwrap();
+    thread::spawn(move || crate::listener::serve(Sockets { public, private }, setup, None).unwrap());
+}
+
+pub(super) fn listen_as(scratch: &Scratch, setup: Setup) -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    thread::spawn(move || server::serve(Socket::Tcp(socket), Routes::new(setup)));
+    serve(scratch, Socket::Tcp(socket), setup);
     address
+}
+
+pub(super) fn listen_with(scratch: &Scratch, apps: Vec<AppTrigger>) -> SocketAddr {
+    listen_as(scratch, setup(scratch, apps))
 }
 
 pub(super) fn listen(scratch: &Scratch) -> SocketAddr {

@@ -1,0 +1,38 @@
+//! The guard: one thread that owns every public connection and admits whole, strictly parsed, bounded requests only.
+//!
+//! tiny_http behind it has no deadlines and trusts its clients; one of them could end or block it. So it has one client:
+//! this room. [`event_loop`] joins the parts: `wire` carries bytes, `head` and `body` read them, `admission` says who
+//! may come, `connection` is the life of one client, `backend` the way to tiny_http and `answer` the way back, `tickets`
+//! the table where a request waits for the routes, `limits` every bound with its reason. `event_loop`, `backend`,
+//! `wire` and the bell of `tickets` touch the world; the others are pure.
+
+mod admission;
+mod answer;
+mod backend;
+mod body;
+mod connection;
+mod event_loop;
+mod head;
+mod limits;
+pub(super) mod tickets;
+mod wire;
+
+use super::ask::Reply;
+pub use event_loop::{Doors, guard};
+pub use limits::{Limits, Rate};
+pub use tickets::Tickets;
+
+/// What the guard has to know of the routes to answer at head time, before a byte of a body is read.
+pub trait Entrance {
+    /// What may follow such a head, or the answer to it: 404, 405, 415.
+    fn admit(&self, method: &str, path: &str, content_type: Option<&str>) -> Result<Admission, Reply>;
+}
+
+/// What may follow a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// The largest body, in bytes.
+    pub max_body: u64,
+    /// Whether it counts as a delivery of its sender: those are rate-limited, and a 401 costs more.
+    pub is_counted: bool,
+}
