@@ -4,7 +4,7 @@
 //! nothing is looked up here - which words are apps and which are services is decided in `place`.
 
 use super::{demo, demo_app};
-use crate::base::{AppName, BackupId, DeployId, ReleaseName};
+use crate::base::{AppName, BackupId, DeployId, ReleaseName, TagName};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -244,8 +244,8 @@ pub struct NumberArgs {
 pub struct DeployArgs {
     /// The app; may be left out when there is only one
     pub app: Option<String>,
-    /// This commit (at least 4 hex digits) instead of the branch's newest
-    #[arg(long, value_name = "SHA", value_parser = commit_prefix)]
+    /// This commit (at least 4 hex digits), or refs/tags/NAME, instead of the branch's newest
+    #[arg(long, value_name = "SHA", value_parser = commit_or_tag)]
     pub commit: Option<String>,
     /// This image tag, for apps that are images
     #[arg(long, value_name = "TAG", conflicts_with = "commit", hide = true)]
@@ -399,6 +399,14 @@ fn deploy_number(text: &str) -> Result<DeployId, String> {
     match digits.parse() {
         Ok(number) if digits.bytes().all(|b| b.is_ascii_digit()) => Ok(DeployId(number)),
         _ => Err("a deployment's number is meant, as `pintle history` lists it".into()),
+    }
+}
+
+/// A commit or its beginning, or a tag by its full name.
+fn commit_or_tag(text: &str) -> Result<String, String> {
+    match text.strip_prefix("refs/tags/") {
+        Some(tag) => TagName::new(tag).map(|tag| format!("refs/tags/{tag}")).map_err(|bad| bad.to_string()),
+        None => commit_prefix(text),
     }
 }
 

@@ -3,7 +3,6 @@
 use super::host::user;
 use super::read::Section;
 use super::sheet::Sheet;
-use super::source::owner_and_name;
 use super::{
     Access, App, Deploy, ProbeTarget, Ready, Rehearsal, RehearsalData, Service, Source, backup, probe, service, source,
     step, trigger,
@@ -18,12 +17,11 @@ pub(super) fn read(sheet: &Sheet<'_>, name: AppName, definition: toml::Table) ->
     let root = Section::new(sheet, "", &definition);
     let source = read_source(&root);
     let user = read_user(&root);
-    let derived = owner_and_name(&source.git);
     let trigger = match root.table("trigger") {
         // Of no use to a release that was deployed already, and its secrets may be gone.
-        Some(_) if sheet.context.frozen => trigger::none(derived),
-        Some(section) => trigger::read(&section, derived),
-        None => trigger::none(derived),
+        Some(_) if sheet.context.frozen => trigger::none(&source.git),
+        Some(section) => trigger::read(&section, &source.git),
+        None => trigger::none(&source.git),
     };
     let deploy = read_deploy(root.table("deploy"));
     let steps = step::read(&root.tables("step"));

@@ -12,6 +12,7 @@ mod app;
 mod backup;
 mod files;
 mod frozen;
+mod generic;
 mod host;
 mod load;
 mod probe;
@@ -274,6 +275,8 @@ pub struct Trigger {
     pub workflow_events: Vec<String>,
     /// `owner/name`; derived from the source where it can be.
     pub repository: Option<String>,
+    /// `[trigger.generic]`, for the forge of that name.
+    pub generic: Option<Generic>,
     /// How often the branch is looked at; `None`: only at the start and when the network is back.
     pub poll: Option<Duration>,
     /// How many deploys may begin by themselves in a span; more wait, and the newest wins.
@@ -282,6 +285,62 @@ pub struct Trigger {
     pub window: Option<Window>,
     /// Deploys wait for a person's `pintle approve`.
     pub approval: bool,
+}
+
+/// `[trigger.generic]`: how a sender of one's own signs, and where in its JSON the facts are (JSON pointers).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Generic {
+    /// The header that holds the signature.
+    pub header: String,
+    /// The hash under the HMAC.
+    pub hash: Hash,
+    /// How the header's value is written.
+    pub value: Pattern,
+    /// What is signed.
+    pub signed: Pattern,
+    /// The header that holds the time of signing (seconds since 1970), where it is not in `value`.
+    pub timestamp: Option<String>,
+    /// The header that holds the delivery's id.
+    pub id: Option<String>,
+    /// Where the commit is.
+    pub commit: Option<String>,
+    /// Where the branch is, by its short or its full name, or the tag by its full name.
+    pub reference: Option<String>,
+    /// Where the repository is.
+    pub repository: Option<String>,
+    /// Where the event is.
+    pub event: Option<String>,
+    /// The only event that counts.
+    pub event_is: Option<String>,
+}
+
+/// A hash that an HMAC is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[allow(missing_docs)]
+pub enum Hash {
+    Sha256,
+    Sha512,
+}
+
+/// A text with places in it: `t={timestamp},v1={hex}`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Pattern(pub Vec<Part>);
+
+/// A part of a [`Pattern`].
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Part {
+    /// What stands there as it is.
+    Text(String),
+    /// The signature in hex.
+    Hex,
+    /// The signature in base64.
+    Base64,
+    /// Seconds since 1970.
+    Timestamp,
+    /// The request's body.
+    Body,
+    /// The delivery's id.
+    Id,
 }
 
 /// A daily window of local time; one that ends before it begins lasts over midnight.

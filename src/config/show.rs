@@ -3,8 +3,8 @@
 //! Where a text came from `${NAME}`, the reference is shown: what it stands for may be a secret.
 
 use super::units::{write_duration, write_signal, write_size};
-use super::{App, Command, Nginx, Probe, ProbeTarget, Service, Step, Trigger};
-use super::{app, probe, service, step, trigger, write};
+use super::{App, Command, Generic, Nginx, Probe, ProbeTarget, Service, Step, Trigger};
+use super::{app, generic, probe, service, step, trigger, write};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -79,6 +79,27 @@ fn trigger(trigger: &Trigger) -> Table {
     }
     shown.extend(trigger.workflow.iter().map(|workflow| ("workflow".to_owned(), text(workflow))));
     shown.extend(trigger.repository.iter().map(|repository| ("repository".to_owned(), text(repository))));
+    shown.extend(trigger.generic.iter().map(|it| ("generic".to_owned(), Value::Table(generic(it)))));
+    shown
+}
+
+fn generic(generic: &Generic) -> Table {
+    let mut shown = table([
+        ("header", text(&generic.header)),
+        ("hash", text(word(&generic::HASHES, generic.hash))),
+        ("value", text(&generic.value)),
+        ("signed", text(&generic.signed)),
+    ]);
+    let more = [
+        ("timestamp", &generic.timestamp),
+        ("id", &generic.id),
+        ("commit", &generic.commit),
+        ("ref", &generic.reference),
+        ("repository", &generic.repository),
+        ("event", &generic.event),
+        ("event_is", &generic.event_is),
+    ];
+    shown.extend(more.into_iter().filter_map(|(key, value)| Some((key.to_owned(), text(value.as_ref()?)))));
     shown
 }
 

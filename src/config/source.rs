@@ -188,18 +188,16 @@ fn branch(text: &str) -> Result<String, Misread> {
     }
 }
 
-/// `owner/name` from a repository's address: the last two parts of its path. `None` for a local path.
-pub(super) fn owner_and_name(git: &str) -> Option<String> {
+/// The path of a repository's address on its host, part by part, as its forge names it. `None` for a local path.
+pub(super) fn path_parts(git: &str) -> Option<Vec<&str>> {
     let path = match git.split_once("://") {
         Some(("file", _)) => return None,
         Some((_, rest)) => rest.split_once('/')?.1,
         None => scp_like(git)?.1,
     };
-    let path = path.trim_matches('/');
+    let path = path.split(['?', '#']).next()?.trim_matches('/');
     let path = path.strip_suffix(".git").unwrap_or(path);
-    let mut parts = path.rsplit('/').filter(|part| !part.is_empty());
-    let (name, owner) = (parts.next()?, parts.next()?);
-    Some(format!("{owner}/{name}"))
+    Some(path.split('/').filter(|part| !part.is_empty()).collect())
 }
 
 #[cfg(test)]
@@ -289,19 +287,22 @@ mod tests {
     }
 
     #[test]
-    fn owner_and_name_come_from_the_address() {
+    fn the_path_on_the_forge_comes_from_the_address() {
         let table = [
-            ("https://github.com/owner/name.git", Some("owner/name")),
-            ("https://github.com/owner/name/", Some("owner/name")),
-            ("https://gitlab.com/group/sub/name", Some("sub/name")),
-            ("git@github.com:owner/name.git", Some("owner/name")),
-            ("ssh://git@host:22/owner/name", Some("owner/name")),
-            ("https://host/name", None),
+            ("https://github.com/owner/name.git", Some("owner name")),
+            ("https://me@github.com:8443/owner/name/", Some("owner name")),
+            ("https://gitlab.com/group/sub/name", Some("group sub name")),
+            ("git@github.com:owner/name.git", Some("owner name")),
+            ("git@github.com:/owner/name.git/", Some("owner name")),
+            ("ssh://git@host:7999/~ada/name.git", Some("~ada name")),
+            ("https://host/scm/PROJ/name.git", Some("scm PROJ name")),
+            ("https://host/name", Some("name")),
+            ("https://host", None),
             ("file:///srv/owner/name.git", None),
             ("/srv/owner/name.git", None),
         ];
-        for (git, derived) in table {
-            assert_eq!(owner_and_name(git).as_deref(), derived, "{git}");
+        for (git, parts) in table {
+            assert_eq!(path_parts(git).map(|parts| parts.join(" ")).as_deref(), parts, "{git}");
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::read::{Section, one_of};
 use super::secret::secrets;
 use super::units::{self, Misread};
-use super::{Forge, Trigger, TriggerEvent};
+use super::{Forge, Generic, Trigger, TriggerEvent};
+use super::{generic, source};
 
 /// The forges by the names they are configured with.
 pub(super) const FORGES: [(&str, Forge); 7] = [
@@ -26,15 +27,44 @@ pub(super) const EVENTS: [(&str, TriggerEvent); 6] = [
     ("registry_package", TriggerEvent::RegistryPackage),
 ];
 
+/// The events that a forge can send and that say which commit is meant. The first one is its default.
+fn events_of(forge: Forge) -> &'static [TriggerEvent] {
+    use TriggerEvent::{Pipeline, Push, RegistryPackage, Release, Tag, WorkflowRun};
+    match forge {
+        Forge::Github => &[Push, Tag, WorkflowRun, Release, RegistryPackage],
+        Forge::Gitlab => &[Push, Tag, Pipeline, Release],
+        Forge::Gitea | Forge::Forgejo => &[Push, Tag, WorkflowRun, Release],
+        Forge::Gogs => &[Push, Tag, Release],
+        Forge::Bitbucket => &[Push, Tag, Pipeline],
+        Forge::Generic => &[Push, Tag],
+    }
+}
+
+/// What the forge calls the end of a run of its CI; `None`: it tells of none.
+fn end_of_ci(forge: Forge) -> Option<TriggerEvent> {
+    let is_ci = |event: &&TriggerEvent| matches!(event, TriggerEvent::WorkflowRun | TriggerEvent::Pipeline);
+    events_of(forge).iter().find(is_ci).copied()
+}
+
+/// Which runs count where nothing is said: those of a push, and those that a person started.
+fn workflow_events(forge: Forge) -> Vec<String> {
+    match forge {
+        Forge::Gitlab => vec!["push".into(), "web".into()],
+        _ => vec!["push".into(), "workflow_dispatch".into()],
+    }
+}
+
 /// What holds without `[trigger]`: no webhook is accepted.
-pub(super) fn none(derived: Option<String>) -> Trigger {
+pub(super) fn none(git: &str) -> Trigger {
+    let forge = Forge::Github;
     Trigger {
-        forge: Forge::Github,
+        forge,
         secrets: Vec::new(),
         on: vec![TriggerEvent::Push],
         workflow: None,
-        workflow_events: workflow_events(),
-        repository: derived,
+        workflow_events: workflow_events(forge),
+        repository: repository_of(git, forge),
+        generic: None,
         poll: None,
         rate_limit: None,
         window: None,
@@ -42,73 +72,143 @@ pub(super) fn none(derived: Option<String>) -> Trigger {
     }
 }
 
-/// Reads the table; `derived` is the repository as the source names it. What was wrong is on the sheet.
-pub(super) fn read(trigger: &Section<'_>, derived: Option<String>) -> Trigger {
+/// Reads the table; `git` is the source's address. What was wrong is on the sheet.
+pub(super) fn read(trigger: &Section<'_>, git: &str) -> Trigger {
+    let forge = trigger.word("forge", &FORGES).unwrap_or(Forge::Github);
     let workflow = trigger.line("workflow");
+    let on = read_event(trigger, forge, workflow.is_some());
     let read = Trigger {
-        forge: trigger.word("forge", &FORGES).unwrap_or(Forge::Github),
+        forge,
         secrets: secrets(trigger, "secret"),
-        on: read_events(trigger, workflow.is_some()),
-        workflow_events: trigger.list("workflow_events", event_name).unwrap_or_else(workflow_events),
+        on: vec![on],
+        workflow_events: read_workflow_events(trigger, forge, on),
         workflow,
-        repository: trigger.parsed("repository", repository).or(derived),
+        repository: trigger.parsed("repository", repository).or_else(|| repository_of(git, forge)),
+        generic: read_generic(trigger, forge),
         poll: trigger.positive_duration("poll"),
         rate_limit: trigger.parsed("rate_limit", units::rate),
         window: trigger.parsed("window", units::window),
         approval: trigger.boolean("approval").unwrap_or(false),
     };
-    read_what_is_to_come(trigger, &read);
+    read_what_is_to_come(trigger);
     if !trigger.has("secret") {
         trigger.notice("secret", "is missing: no webhook is accepted for this application");
     } else if read.repository.is_none() {
         trigger
             .notice("repository", "cannot be derived from git: every repository that signs with the secret may deploy");
     }
+    if forge == Forge::Gitlab && read.secrets.iter().any(|secret| is_damaged_key(secret.expose())) {
+        let advice = "copy the signing token from GitLab's form once more: whsec_ and 44 characters";
+        trigger.problem("secret", "begins with whsec_, and the rest is not base64", advice);
+    }
     read
 }
 
-fn workflow_events() -> Vec<String> {
-    vec!["push".into(), "workflow_dispatch".into()]
+fn is_damaged_key(secret: &[u8]) -> bool {
+    use base64::Engine;
+    let encoded = secret.strip_prefix(b"whsec_");
+    encoded.is_some_and(|encoded| {
+        let key = base64::engine::general_purpose::STANDARD.decode(encoded.trim_ascii());
+        key.map_or(true, |key| key.is_empty())
+    })
 }
 
-fn read_events(trigger: &Section<'_>, workflow: bool) -> Vec<TriggerEvent> {
-    let default = if workflow { TriggerEvent::WorkflowRun } else { TriggerEvent::Push };
-    let Some(on) = trigger.list("on", |text| one_of(&EVENTS, text)) else {
-        return vec![default];
+fn read_event(trigger: &Section<'_>, forge: Forge, workflow: bool) -> TriggerEvent {
+    let default = end_of_ci(forge).filter(|_| workflow).unwrap_or(TriggerEvent::Push);
+    if workflow && end_of_ci(forge).is_none() {
+        let wrong = format!("is of no use: {} tells of no run of a CI", word(&FORGES, forge));
+        trigger.problem("workflow", wrong, "leave it out, and let the CI itself ask: POST /deploy, signed");
+    }
+    let Some(on) = trigger.list("on", |text| sent_by(forge, text)) else {
+        return default;
     };
     let Some(first) = on.first().copied() else {
         if trigger.value("on").and_then(toml::Value::as_array).is_some_and(Vec::is_empty) {
-            trigger.problem(
-                "on",
-                "names no event",
-                "write [\"push\"] or [\"workflow_run\"]; leave secret out for no webhooks",
-            );
+            let advice = format!("write on = [\"{}\"]; leave secret out for no webhooks", word(&EVENTS, default));
+            trigger.problem("on", "names no event", advice);
         }
-        return vec![default];
+        return default;
     };
     if on.iter().any(|event| *event != first) {
-        trigger.notice("on", "names both events, which would deploy each commit twice: the first one counts");
+        trigger
+            .notice("on", "names several events, which would deploy each commit several times: the first one counts");
     }
-    match first {
-        TriggerEvent::Push if workflow => {
-            trigger.notice("workflow", "is not waited for: on = [\"push\"] deploys as soon as a push arrives");
-        }
-        TriggerEvent::WorkflowRun if !trigger.has("workflow") => {
-            trigger.notice("workflow", "is missing: any workflow that succeeds on the branch deploys");
-        }
-        _ => {}
+    let ci = end_of_ci(forge);
+    if workflow && ci.is_some() && Some(first) != ci {
+        let text = format!("is not waited for: on = [\"{}\"] deploys whatever a CI says", word(&EVENTS, first));
+        trigger.notice("workflow", text);
+    } else if Some(first) == ci && !trigger.has("workflow") {
+        trigger.notice("workflow", "is missing: any run of the forge's CI that succeeds on the branch deploys");
     }
-    vec![first]
+    first
 }
 
-fn read_what_is_to_come(trigger: &Section<'_>, read: &Trigger) {
-    if read.forge != Forge::Github {
-        trigger.not_active("forge", "webhooks of forges other than github");
+/// An event by its name, if the forge can send it.
+fn sent_by(forge: Forge, text: &str) -> Result<TriggerEvent, Misread> {
+    let event = one_of(&EVENTS, text)?;
+    if events_of(forge).contains(&event) {
+        return Ok(event);
     }
+    let is_ci = matches!(event, TriggerEvent::WorkflowRun | TriggerEvent::Pipeline);
+    let advice = match end_of_ci(forge).filter(|_| is_ci) {
+        Some(ci) => format!("write {:?}, its name for the end of a CI run", word(&EVENTS, ci)),
+        None => {
+            let known: Vec<String> =
+                events_of(forge).iter().map(|event| format!("{:?}", word(&EVENTS, *event))).collect();
+            format!("write one of {}", known.join(", "))
+        }
+    };
+    Err(Misread::new(format!("is not an event of {}", word(&FORGES, forge)), advice))
+}
+
+fn read_workflow_events(trigger: &Section<'_>, forge: Forge, on: TriggerEvent) -> Vec<String> {
+    let given = trigger.list("workflow_events", event_name);
+    if given.as_ref().is_some_and(Vec::is_empty) {
+        let advice = "name what may start it, as in [\"push\"], or leave it out";
+        trigger.problem("workflow_events", "is empty: no run would ever deploy", advice);
+    } else if given.is_some() && (forge == Forge::Bitbucket || Some(on) != end_of_ci(forge)) {
+        trigger.notice("workflow_events", "is not looked at: the event that deploys does not say what started it");
+    }
+    given.unwrap_or_else(|| workflow_events(forge))
+}
+
+fn read_generic(trigger: &Section<'_>, forge: Forge) -> Option<Generic> {
+    if forge != Forge::Generic {
+        if trigger.has("generic") {
+            trigger.problem("generic", "is for forge = \"generic\"", "write that forge, or leave the table out");
+        }
+        return None;
+    }
+    match trigger.table("generic") {
+        Some(table) => generic::read(&table),
+        None => {
+            trigger
+                .missing("generic", "add [trigger.generic] with header and commit: how it signs, where its facts are");
+            None
+        }
+    }
+}
+
+fn read_what_is_to_come(trigger: &Section<'_>) {
     trigger.not_active("poll", "polling");
     trigger.not_active("rate_limit", "the limit of deploys");
     trigger.not_active("window", "deploy windows");
     trigger.not_active("approval", "approvals");
+}
+
+/// The repository as the forge names it, from the source's address: GitLab has groups within groups, everybody else an
+/// owner and a name.
+fn repository_of(git: &str, forge: Forge) -> Option<String> {
+    let parts = source::path_parts(git)?;
+    let from = match forge {
+        Forge::Gitlab => 0,
+        _ => parts.len().checked_sub(2)?,
+    };
+    Some(parts.get(from..)?.join("/")).filter(|_| parts.len() >= 2)
+}
+
+fn word<T: PartialEq + Copy>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
 }
 
 fn event_name(text: &str) -> Result<String, Misread> {
@@ -122,7 +222,7 @@ fn event_name(text: &str) -> Result<String, Misread> {
 
 fn repository(text: &str) -> Result<String, Misread> {
     let part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~'))
     };
     let good = text.split('/').count() >= 2 && text.split('/').all(part);
     if good { Ok(text.into()) } else { Err(Misread::new("is not a repository's name", r#"write "OWNER/NAME""#)) }

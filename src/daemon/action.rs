@@ -7,7 +7,7 @@ use crate::control::{Answer, DeployAsked, Phase};
 use crate::deploy::plan::Kind;
 use crate::deploy::{End, Work};
 use crate::store::Entry;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Job {
     pub requested: Option<String>,
     /// Commits that were delivered before it and did not begin.
     pub rivals: Vec<CommitId>,
+    /// Commits that are not deployed again unless forced, and why: a tag may stand for one of them.
+    pub quarantine: BTreeMap<CommitId, String>,
     pub commit: Option<CommitId>,
     pub release: Option<ReleaseName>,
     pub previous: Option<ReleaseName>,

@@ -1,22 +1,17 @@
-//! What scripts and CI jobs send to `/deploy`: a commit, in the shape of a push or by itself.
+//! What scripts and CI jobs send to `/deploy`: a commit, in the shape of a push or by itself, or a tag.
 
-use super::{AppTrigger, Decision, Refusal, RequestHead, bad_json, commit, delivery, gather, shown};
-use crate::base::CommitId;
-use crate::control::Trigger;
+use super::forge::{Proof, Sent, Told};
+use super::happening::Happening;
+use super::{AppTrigger, Refusal, RequestHead, bad_json, shown, signature};
+use crate::base::{CommitId, TagName};
+use crate::control::Wanted;
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// The header that proves who asks, whatever the app's forge is.
-pub(super) fn signature<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
-    head.header("X-Hub-Signature-256")
-}
-
-/// A commit that somebody with the secret wants deployed.
-pub(super) struct Asked {
-    commit: CommitId,
-    /// Without `refs/heads/`.
-    branch: Option<String>,
-    repository: Option<String>,
+/// Whatever the app's forge is: scripts sign alike.
+pub(super) fn proof(app: &AppTrigger, head: &RequestHead<'_>, sent: &Sent<'_>) -> Proof {
+    let given = head.header("X-Hub-Signature-256");
+    Proof::when(given.is_some_and(|given| signature::fits(given, sent.body, &app.secrets)))
 }
 
 #[derive(Deserialize)]
@@ -25,6 +20,8 @@ struct Body<'a> {
     reference: Option<Cow<'a, str>>,
     #[serde(borrow)]
     commit: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tag: Option<Cow<'a, str>>,
     #[serde(borrow)]
     head_commit: Option<HeadCommit<'a>>,
     #[serde(borrow)]
@@ -46,34 +43,39 @@ struct Repository<'a> {
 }
 
 /// Reads a body that is known to be genuine.
-pub(super) fn read(json: &[u8]) -> Result<Asked, Refusal> {
-    let body: Body<'_> = serde_json::from_slice(json).map_err(|error| bad_json(&error))?;
+pub(super) fn read(json: &str) -> Result<Told<'_>, Refusal> {
+    let body: Body<'_> = serde_json::from_str(json).map_err(|error| bad_json(&error))?;
     if body.image_sha.is_some() {
         return Err(Refusal::new(422, "image sources are not active yet: name a commit"));
     }
-    let named = body.commit.as_deref();
     let at_head = body.head_commit.as_ref().map(|head| head.id.as_ref());
-    let wanted = match (named, at_head) {
-        (Some(one), Some(other)) if one != other => {
+    let wanted = match (body.commit.as_deref(), at_head, body.tag.as_deref()) {
+        (Some(one), Some(other), _) if one != other => {
             return Err(Refusal::new(400, "`commit` and `head_commit.id` name different commits"));
         }
-        (Some(one), _) | (None, Some(one)) => commit(one)?,
-        (None, None) => return Err(Refusal::new(400, "no commit is named: send `commit` or `head_commit.id`")),
+        (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            return Err(Refusal::new(400, "a commit and a `tag` are named: send one of them"));
+        }
+        (Some(one), _, None) | (None, Some(one), None) => Wanted::Commit(commit(one)?),
+        (None, None, Some(name)) => Wanted::Tag(tag(name)?),
+        (None, None, None) => {
+            return Err(Refusal::new(400, "no commit is named: send `commit`, `head_commit.id` or `tag`"));
+        }
     };
-    let branch = body.reference.map(|name| name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned());
-    let repository = body.repository.and_then(|repository| repository.full_name).map(Cow::into_owned);
-    Ok(Asked { commit: wanted, branch, repository })
+    let branch = body.reference.map(|name| match name.strip_prefix("refs/heads/") {
+        Some(short) => Cow::Owned(short.to_owned()),
+        None => name,
+    });
+    let repository = body.repository.and_then(|repository| repository.full_name);
+    Ok(Told { id: None, event: "deploy".to_owned(), repository, happenings: vec![Happening::Asked { wanted, branch }] })
 }
 
-impl Asked {
-    /// What the apps whose secret signed this make of it.
-    pub(super) fn decide(self, apps: &[&AppTrigger]) -> Result<Decision, Refusal> {
-        let delivery = delivery(None, Trigger::Deploy, "deploy");
-        Ok(gather(apps, self.repository.as_deref(), delivery, |app| match &self.branch {
-            Some(branch) if *branch != app.branch => {
-                Err(format!("the branch {} is not {}", shown(branch), shown(&app.branch)))
-            }
-            _ => Ok(self.commit.clone()),
-        }))
-    }
+fn commit(text: &str) -> Result<CommitId, Refusal> {
+    CommitId::new(text.to_ascii_lowercase())
+        .map_err(|_| Refusal::new(400, format!("{} is not a full commit id (40 or 64 hex digits)", shown(text))))
+}
+
+fn tag(text: &str) -> Result<TagName, Refusal> {
+    let name = text.strip_prefix("refs/tags/").unwrap_or(text);
+    TagName::new(name).map_err(|_| Refusal::new(400, format!("{} is not a tag that can be fetched", shown(text))))
 }

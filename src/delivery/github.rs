@@ -1,32 +1,41 @@
-//! GitHub's webhooks: `push`, `workflow_run` and `ping`.
+//! GitHub's webhooks: `push`, `workflow_run`, `release`, `registry_package` and `ping`.
 //!
-//! Only the fields a decision needs are read, borrowed from the body. Line: whether an event means "deploy this commit"
-//! for an app; who signed it was settled before.
+//! The signature is over the body as it was sent. A form has its JSON in `payload`. `gitea` and its kin speak the same
+//! dialect and read some events here.
 
-use super::{AppTrigger, Decision, Refusal, RequestHead, bad_json, commit, delivery, gather, shown};
+use super::forge::{self, Proof, Read, Sent, Told, commit, some_commit};
+use super::happening::{Happening, Run, State};
+use super::{AppTrigger, Refusal, RequestHead, bad_json, signature};
 use crate::base::CommitId;
 use crate::config::TriggerEvent;
-use crate::control::Trigger;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::from_str;
 use std::borrow::Cow;
 
-/// The header that proves who sent a delivery.
-pub(super) fn signature<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
-    head.header("X-Hub-Signature-256")
+pub(super) fn proof(app: &AppTrigger, head: &RequestHead<'_>, sent: &Sent<'_>) -> Proof {
+    let given = head.header("X-Hub-Signature-256");
+    Proof::when(given.is_some_and(|given| signature::fits(given, sent.body, &app.secrets)))
 }
 
-/// A delivery of GitHub's: its id and what happened.
-pub(super) struct Sent<'a> {
-    id: Option<String>,
-    event: Event<'a>,
+pub(super) fn read<'a>(head: &RequestHead<'_>, json: &'a str) -> Result<Told<'a>, Refusal> {
+    let id = forge::delivery_id(head, &["X-GitHub-Delivery"])?;
+    let event = forge::event_name(head, &["X-GitHub-Event"])?;
+    let read = match event {
+        "push" => push(json),
+        "workflow_run" => workflow_run(json, of_another_repository),
+        "release" => release(json),
+        "registry_package" => registry_package(json),
+        "ping" => forge::ping(),
+        other => forge::other(other),
+    };
+    let (repository, happenings) = read.map_err(|error| bad_json(&error))?;
+    Ok(Told { id, event: event.to_owned(), repository, happenings })
 }
 
-enum Event<'a> {
-    Ping,
-    Push(Push<'a>),
-    WorkflowRun(Finished<'a>),
-    Other(&'a str),
+#[derive(Deserialize)]
+pub(super) struct Repository<'a> {
+    #[serde(borrow)]
+    pub full_name: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -38,15 +47,37 @@ struct Push<'a> {
     #[serde(default)]
     deleted: bool,
     #[serde(borrow)]
+    head_commit: Option<HeadCommit<'a>>,
+    #[serde(borrow)]
     repository: Option<Repository<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Finished<'a> {
+struct HeadCommit<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+}
+
+fn push(json: &str) -> Read<'_> {
+    let push: Push<'_> = from_str(json)?;
+    let after = commit(&push.after)?.filter(|_| !push.deleted);
+    let happening = match (Happening::of_reference(push.reference, after), push.head_commit) {
+        // `after` may be the tag itself, which is an object of its own; the commit it stands for is beside it.
+        (Happening::Tagged { tag, .. }, head) => {
+            let commit = head.and_then(|head| head.id).map(|id| some_commit(&id)).transpose()?;
+            Happening::Tagged { tag, commit }
+        }
+        (happening, _) => happening,
+    };
+    Ok((push.repository.map(|repository| repository.full_name), vec![happening]))
+}
+
+#[derive(Deserialize)]
+struct WorkflowRun<'a> {
     #[serde(borrow)]
     action: Cow<'a, str>,
     #[serde(borrow)]
-    workflow_run: Run<'a>,
+    workflow_run: OneRun<'a>,
     #[serde(borrow)]
     workflow: Option<Workflow<'a>>,
     #[serde(borrow)]
@@ -54,11 +85,13 @@ struct Finished<'a> {
 }
 
 #[derive(Deserialize)]
-struct Run<'a> {
+pub(super) struct OneRun<'a> {
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    event: Cow<'a, str>,
+    path: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub event: Cow<'a, str>,
     #[serde(borrow)]
     conclusion: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -66,7 +99,7 @@ struct Run<'a> {
     #[serde(borrow)]
     head_sha: Cow<'a, str>,
     #[serde(borrow)]
-    head_repository: Option<Repository<'a>>,
+    pub head_repository: Option<Repository<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -75,128 +108,127 @@ struct Workflow<'a> {
     name: Option<Cow<'a, str>>,
 }
 
-#[derive(Deserialize)]
-struct Repository<'a> {
-    #[serde(borrow)]
-    full_name: Cow<'a, str>,
+/// A fork's pull request may come from a branch of the same name: its runs carry the same head_branch.
+fn of_another_repository(run: &OneRun<'_>, repository: &str) -> bool {
+    !run.head_repository.as_ref().is_some_and(|home| home.full_name.eq_ignore_ascii_case(repository))
 }
 
-/// Reads a delivery that is known to be genuine.
-pub(super) fn read<'a>(head: &RequestHead<'a>, json: &'a [u8]) -> Result<Sent<'a>, Refusal> {
-    let id = head.header("X-GitHub-Delivery").map(checked_id).transpose()?;
-    let name =
-        head.header("X-GitHub-Event").ok_or_else(|| Refusal::new(400, "the header X-GitHub-Event is missing"))?;
-    let event = match name {
-        "push" => serde_json::from_slice(json).map(Event::Push),
-        "workflow_run" => serde_json::from_slice(json).map(Event::WorkflowRun),
-        "ping" => serde_json::from_slice(json).map(|_: IgnoredAny| Event::Ping),
-        other => serde_json::from_slice(json).map(|_: IgnoredAny| Event::Other(other)),
+/// Reads a `workflow_run`; `is_forks` tells from a run and the repository's name whether it ran on a fork's commit.
+pub(super) fn workflow_run(json: &str, is_forks: fn(&OneRun<'_>, &str) -> bool) -> Read<'_> {
+    let told: WorkflowRun<'_> = from_str(json)?;
+    let run = told.workflow_run;
+    let is_forks = is_forks(&run, &told.repository.full_name);
+    // `.github/workflows/ci.yml`, or `ci.yml@refs/heads/main`: it may be called by its file too.
+    let file = run.path.as_deref().and_then(|path| path.split('@').next()?.rsplit('/').next()).map(str::to_owned);
+    let workflow = told.workflow.and_then(|workflow| workflow.name);
+    let names = [workflow, run.name, file.map(Cow::Owned)].into_iter().flatten();
+    let state = match (told.action.as_ref(), run.conclusion) {
+        ("completed", Some(conclusion)) if conclusion == "success" => State::Succeeded,
+        ("completed", conclusion) => State::Ended(conclusion.unwrap_or(Cow::Borrowed("null"))),
+        _ => State::Unfinished(told.action),
     };
-    Ok(Sent { id, event: event.map_err(|error| bad_json(&error))? })
+    let run = Run {
+        event: TriggerEvent::WorkflowRun,
+        names: names.filter(|name| !name.is_empty()).collect(),
+        state,
+        foreign: is_forks.then_some("on a fork's commit"),
+        started_by: Some(run.event),
+        branch: run.head_branch.or(Some(Cow::Borrowed(""))),
+        commit: some_commit(&run.head_sha)?,
+    };
+    Ok((Some(told.repository.full_name), vec![Happening::Ran(run)]))
 }
 
-/// Delivery ids are kept for a long time: what is kept is bounded.
-fn checked_id(id: &str) -> Result<String, Refusal> {
-    let good = (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    match good {
-        true => Ok(id.to_owned()),
-        false => Err(Refusal::new(400, "the header X-GitHub-Delivery is not a delivery id")),
-    }
+#[derive(Deserialize)]
+struct Release<'a> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    release: OneRelease<'a>,
+    #[serde(borrow)]
+    repository: Repository<'a>,
 }
 
-impl Sent<'_> {
-    /// What the apps whose secret signed this make of it.
-    pub(super) fn decide(self, apps: &[&AppTrigger]) -> Result<Decision, Refusal> {
-        let Sent { id, event } = self;
-        Ok(match event {
-            Event::Ping => Decision::Ignore("ping: the hook reaches pintle and its secret fits".to_owned()),
-            Event::Other(name) => Decision::Ignore(format!("the event {} deploys nothing", shown(name))),
-            Event::Push(push) => push.decide(id, apps)?,
-            Event::WorkflowRun(run) => run.decide(id, apps)?,
-        })
-    }
+#[derive(Deserialize)]
+struct OneRelease<'a> {
+    #[serde(borrow)]
+    tag_name: Cow<'a, str>,
+    #[serde(default)]
+    draft: bool,
+    #[serde(default)]
+    prerelease: bool,
 }
 
-impl Push<'_> {
-    fn decide(self, id: Option<String>, apps: &[&AppTrigger]) -> Result<Decision, Refusal> {
-        let Some(branch) = self.reference.strip_prefix("refs/heads/") else {
-            let why = match self.reference.strip_prefix("refs/tags/") {
-                Some(tag) => format!("the tag {} deploys nothing, only a branch does", shown(tag)),
-                None => format!("{} is not a branch", shown(&self.reference)),
-            };
-            return Ok(Decision::Ignore(why));
-        };
-        let nothing = !self.after.is_empty() && self.after.bytes().all(|digit| digit == b'0');
-        if self.deleted || nothing {
-            return Ok(Decision::Ignore(format!("the branch {} was deleted", shown(branch))));
-        }
-        let pushed = commit(&self.after)?;
-        let repository = self.repository.as_ref().map(|repository| repository.full_name.as_ref());
-        Ok(gather(apps, repository, delivery(id, Trigger::Webhook, "push"), |app| {
-            deploys_on(app, TriggerEvent::Push)?;
-            is_its_branch(app, branch)?;
-            Ok(pushed.clone())
-        }))
-    }
+/// Reads a `release`. A prerelease deploys when it becomes a release, which GitHub tells as `released`.
+pub(super) fn release(json: &str) -> Read<'_> {
+    let told: Release<'_> = from_str(json)?;
+    let but = match told.action.as_ref() {
+        _ if told.release.draft => Some("is a draft".to_owned()),
+        _ if told.release.prerelease => Some("is a prerelease, which does not deploy".to_owned()),
+        "published" | "released" => None,
+        action => Some(format!("was {}, not published", super::shown(action))),
+    };
+    Ok((Some(told.repository.full_name), vec![Happening::Released { tag: told.release.tag_name, but }]))
 }
 
-impl Finished<'_> {
-    fn decide(self, id: Option<String>, apps: &[&AppTrigger]) -> Result<Decision, Refusal> {
-        let built = commit(&self.workflow_run.head_sha)?;
-        let delivery = delivery(id, Trigger::Webhook, "workflow_run");
-        Ok(gather(apps, Some(&self.repository.full_name), delivery, |app| self.commit_for(app, &built)))
-    }
-
-    fn commit_for(&self, app: &AppTrigger, built: &CommitId) -> Result<CommitId, String> {
-        let run = &self.workflow_run;
-        deploys_on(app, TriggerEvent::WorkflowRun)?;
-        self.is_its_workflow(app)?;
-        if self.action != "completed" {
-            return Err(format!("the workflow run is {}, not completed", shown(&self.action)));
-        }
-        let conclusion = run.conclusion.as_deref().unwrap_or("null");
-        if conclusion != "success" {
-            return Err(format!("the workflow run ended with {}, not success", shown(conclusion)));
-        }
-        // A fork's pull request may come from a branch of the same name: its runs carry the same head_branch.
-        let home = run.head_repository.as_ref().map(|repository| repository.full_name.as_ref());
-        if !home.is_some_and(|home| home.eq_ignore_ascii_case(&self.repository.full_name)) {
-            return Err("the workflow ran on a fork's commit".to_owned());
-        }
-        if !app.workflow_events.iter().any(|allowed| *allowed == run.event) {
-            return Err(format!("the workflow was started by {}, which does not deploy", shown(&run.event)));
-        }
-        is_its_branch(app, run.head_branch.as_deref().unwrap_or_default())?;
-        Ok(built.clone())
-    }
-
-    fn is_its_workflow(&self, app: &AppTrigger) -> Result<(), String> {
-        let Some(wanted) = app.workflow.as_deref() else { return Ok(()) };
-        let of_run = self.workflow_run.name.as_deref();
-        let of_workflow = self.workflow.as_ref().and_then(|workflow| workflow.name.as_deref());
-        match of_workflow == Some(wanted) || of_run == Some(wanted) {
-            true => Ok(()),
-            false => {
-                let other = of_workflow.or(of_run).unwrap_or_default();
-                Err(format!("the workflow {} is not {}", shown(other), shown(wanted)))
-            }
-        }
-    }
+#[derive(Deserialize)]
+struct RegistryPackage<'a> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    registry_package: Package<'a>,
+    #[serde(borrow)]
+    repository: Option<Repository<'a>>,
 }
 
-fn deploys_on(app: &AppTrigger, event: TriggerEvent) -> Result<(), String> {
-    match app.on.first() {
-        Some(wanted) if *wanted == event => Ok(()),
-        Some(TriggerEvent::Push) => Err("it is deployed on push, not after a workflow run".to_owned()),
-        Some(TriggerEvent::WorkflowRun) => Err("it is deployed after a workflow run, not on push".to_owned()),
-        Some(_) => Err("another event deploys it".to_owned()),
-        None => Err("no event deploys it".to_owned()),
-    }
+#[derive(Deserialize)]
+struct Package<'a> {
+    #[serde(borrow)]
+    package_version: Option<Version<'a>>,
 }
 
-fn is_its_branch(app: &AppTrigger, branch: &str) -> Result<(), String> {
-    match app.branch == branch {
-        true => Ok(()),
-        false => Err(format!("the branch {} is not {}", shown(branch), shown(&app.branch))),
+#[derive(Deserialize)]
+struct Version<'a> {
+    #[serde(borrow)]
+    target_oid: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    container_metadata: Option<Container<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Container<'a> {
+    #[serde(borrow)]
+    labels: Option<Labels<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Labels<'a> {
+    #[serde(borrow)]
+    revision: Option<Cow<'a, str>>,
+}
+
+/// Reads a `registry_package`. What the image says of itself counts more than where the branch was at that time.
+fn registry_package(json: &str) -> Read<'_> {
+    let told: RegistryPackage<'_> = from_str(json)?;
+    let repository = told.repository.map(|repository| repository.full_name);
+    if told.action != "published" {
+        let why = format!("the package was {}, not published", super::shown(&told.action));
+        return Ok((repository, vec![Happening::Nothing(why)]));
     }
+    let version = told.registry_package.package_version;
+    let (target, container) = version.map_or((None, None), |it| (it.target_oid, it.container_metadata));
+    let revision = container.and_then(|container| container.labels).and_then(|labels| labels.revision);
+    let full = |text: Option<Cow<'_, str>>| CommitId::new(text?.to_ascii_lowercase()).ok();
+    Ok((repository, vec![Happening::Packaged { commit: full(revision).or_else(|| full(target)) }]))
+}
+
+/// Reads a `push` as Gitea and its kin send it: tags by name alone, because `create` tells of the same tag again.
+pub(super) fn push_of_gitea(json: &str) -> Read<'_> {
+    let (repository, mut happenings) = push(json)?;
+    for happening in &mut happenings {
+        if let Happening::Tagged { commit, .. } = happening {
+            *commit = None;
+        }
+    }
+    Ok((repository, happenings))
 }

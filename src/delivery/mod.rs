@@ -1,21 +1,29 @@
 //! A request's head and bytes in; accept, ignore with a reason, or refuse out.
 //!
-//! [`decide`] reads as the story: which apps the path means, which of their secrets signed the body, what the event
-//! says, which commit each app wants of it. `signature` proves the origin, `payload` finds the JSON, `github` and its
-//! siblings to come read one forge's events each, `deploy_body` reads what scripts send to `/deploy`. Line: no secret is
-//! read and no connection answered here, and what is known already (duplicates, older commits) is the daemon's to say.
+//! [`decide`] reads as the story: which apps the path means, whose secret proves the sender, what the forge tells, what
+//! each app makes of it. `forge` is what every forge's file is asked (`github`, `gitlab`, `gitea` with its kin,
+//! `bitbucket`, `generic`; `deploy_body` for scripts), `happening` the words they share and every reason for not
+//! deploying, `signature` the arithmetic of proofs, `payload` finds the JSON. Line: no secret is read and no connection
+//! answered here, and what is known already (duplicates, older commits) is the daemon's to say.
 
+mod bitbucket;
 mod deploy_body;
+mod forge;
+mod generic;
+mod gitea;
 mod github;
+mod gitlab;
+mod happening;
 mod payload;
 pub mod signature;
 
 #[cfg(test)]
 mod tests;
 
-use crate::base::{AppName, CommitId};
-use crate::config::{self, Forge, TriggerEvent};
+use crate::base::{AppName, WallTime};
+use crate::config::{self, Forge, Generic, TriggerEvent};
 use crate::control::{Delivery, Trigger, Want, Wanted};
+use forge::{Proof, Sent, Told};
 use payload::Format;
 use serde::{Deserialize, Serialize};
 use signature::Key;
@@ -37,6 +45,9 @@ pub struct AppTrigger {
     pub workflow_events: Vec<String>,
     /// `owner/name`; `None`: whatever its secret signed.
     pub repository: Option<String>,
+    /// How a sender of one's own signs and what it sends; of the forge `generic` only.
+    #[serde(default)]
+    pub generic: Option<Generic>,
     /// The only branch that is deployed.
     pub branch: String,
 }
@@ -52,6 +63,7 @@ impl AppTrigger {
             workflow: app.trigger.workflow.clone(),
             workflow_events: app.trigger.workflow_events.clone(),
             repository: app.trigger.repository.clone(),
+            generic: app.trigger.generic.clone(),
             branch: app.source.branch.clone(),
         }
     }
@@ -89,6 +101,8 @@ pub struct RequestHead<'a> {
     pub door: Door<'a>,
     /// Its headers, as sent.
     pub headers: &'a [(String, String)],
+    /// When it came, by this machine's clock: some signatures are of a time.
+    pub now: WallTime,
 }
 
 impl<'a> RequestHead<'a> {
@@ -103,10 +117,26 @@ impl<'a> RequestHead<'a> {
 pub enum Decision {
     /// Genuine, and it wants at least one app deployed.
     Accept(Delivery),
-    /// Genuine, and nothing is to be done: a sentence for whoever reads the forge's list of deliveries.
-    Ignore(String),
+    /// Genuine, and nothing is to be done.
+    Ignore(Ignored),
     /// Not to be acted on.
     Refuse(Refusal),
+}
+
+/// A genuine delivery that nothing is to be done about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ignored {
+    /// What it was, without wants, and `ignored` with a sentence for whoever reads the forge's list of deliveries.
+    pub delivery: Delivery,
+    /// The apps whose secret signed it and whose repository it is about; none when it is about another one.
+    pub apps: Vec<AppName>,
+}
+
+impl Ignored {
+    /// Why nothing is to be done.
+    pub fn why(&self) -> &str {
+        self.delivery.ignored.as_deref().unwrap_or_default()
+    }
 }
 
 /// Why a request is not acted on, in HTTP's terms.
@@ -116,11 +146,13 @@ pub struct Refusal {
     pub status: u16,
     /// A sentence for the sender.
     pub message: String,
+    /// Whether the signature fitted: no stranger can cause it, and it deserves a line in the log.
+    pub proven: bool,
 }
 
 impl Refusal {
     fn new(status: u16, message: impl Into<String>) -> Refusal {
-        Refusal { status, message: message.into() }
+        Refusal { status, message: message.into(), proven: false }
     }
 }
 
@@ -137,14 +169,15 @@ pub fn may_enter(apps: &[AppTrigger], door: Door<'_>, content_type: Option<&str>
 
 fn decided(apps: &[AppTrigger], head: &RequestHead<'_>, body: &[u8]) -> Result<Decision, Refusal> {
     let meant = named_by(head.door, apps)?;
-    let format = Format::of(head.header("Content-Type"))?;
-    let signed = signed_by(meant, head, body)?;
-    let json = format.json(body)?;
-    match (head.door, signed.forge) {
-        (Door::Deploy { .. }, _) => deploy_body::read(&json)?.decide(&signed.apps),
-        (Door::Webhook { .. }, Forge::Github) => github::read(head, &json)?.decide(&signed.apps),
-        (Door::Webhook { .. }, _) => Err(unsigned()),
-    }
+    let json = Format::of(head.header("Content-Type"))?.json(body);
+    let sent = Sent { body, json: json.as_deref().ok() };
+    let apps = signed_by(meant, head, &sent)?;
+    let told = match &json {
+        Ok(json) => read(&apps, head, json),
+        Err(refusal) => Err(refusal.clone()),
+    };
+    let told = told.map_err(|refusal| Refusal { proven: true, ..refusal })?;
+    Ok(settle(told, trigger_of(head.door), &apps))
 }
 
 fn named_by<'a>(door: Door<'_>, apps: &'a [AppTrigger]) -> Result<Vec<&'a AppTrigger>, Refusal> {
@@ -162,69 +195,107 @@ fn named_by<'a>(door: Door<'_>, apps: &'a [AppTrigger]) -> Result<Vec<&'a AppTri
     }
 }
 
-/// The apps whose secret signed a body, all of one forge.
-struct Signed<'a> {
-    forge: Forge,
-    apps: Vec<&'a AppTrigger>,
+/// The apps whose secret signed a request; never none, and all read it alike.
+fn signed_by<'a>(
+    meant: Vec<&'a AppTrigger>,
+    head: &RequestHead<'_>,
+    sent: &Sent<'_>,
+) -> Result<Vec<&'a AppTrigger>, Refusal> {
+    let (mut signed, mut untimely) = (Vec::new(), None);
+    for app in meant {
+        let proof = match head.door {
+            Door::Deploy { .. } => deploy_body::proof(app, head, sent),
+            Door::Webhook { .. } => forge::proof(app, head, sent),
+        };
+        match proof {
+            Proof::Fits => signed.push(app),
+            Proof::Untimely(why) => untimely = Some(why),
+            Proof::Fails => {}
+        }
+    }
+    let first = match (signed.first(), untimely) {
+        (Some(first), _) => *first,
+        (None, Some(why)) => return Err(Refusal { proven: true, ..Refusal::new(401, why) }),
+        (None, None) => return Err(unsigned()),
+    };
+    if matches!(head.door, Door::Webhook { .. }) {
+        signed.retain(|app| app.forge == first.forge && app.generic == first.generic);
+    }
+    Ok(signed)
 }
 
-fn signed_by<'a>(mut apps: Vec<&'a AppTrigger>, head: &RequestHead<'_>, body: &[u8]) -> Result<Signed<'a>, Refusal> {
-    apps.retain(|app| {
-        let signature = match (head.door, app.forge) {
-            (Door::Deploy { .. }, _) => deploy_body::signature(head),
-            (Door::Webhook { .. }, Forge::Github) => github::signature(head),
-            // The other forges prove themselves in their own ways, each in a file of its own.
-            (Door::Webhook { .. }, _) => None,
-        };
-        signature.is_some_and(|signature| signature::fits(signature, body, &app.secrets))
-    });
-    let forge = apps.first().ok_or_else(unsigned)?.forge;
-    if matches!(head.door, Door::Webhook { .. }) {
-        apps.retain(|app| app.forge == forge);
+fn read<'a>(apps: &[&AppTrigger], head: &RequestHead<'_>, json: &'a [u8]) -> Result<Told<'a>, Refusal> {
+    let json = std::str::from_utf8(json).map_err(|_| Refusal::new(400, "the body is not UTF-8"))?;
+    if !json.trim_start().starts_with('{') {
+        return Err(Refusal::new(400, "the body is not a JSON object"));
     }
-    Ok(Signed { forge, apps })
+    match (head.door, apps.first()) {
+        (Door::Deploy { .. }, _) => deploy_body::read(json),
+        (Door::Webhook { .. }, Some(app)) => forge::read(app, head, json),
+        (Door::Webhook { .. }, None) => Err(unsigned()),
+    }
+}
+
+fn trigger_of(door: Door<'_>) -> Trigger {
+    match door {
+        Door::Webhook { .. } => Trigger::Webhook,
+        Door::Deploy { .. } => Trigger::Deploy,
+    }
 }
 
 fn unsigned() -> Refusal {
     Refusal::new(401, "bad or missing signature")
 }
 
-/// Asks `commit_for` about each app of `repository`: a delivery of all that want one, or the reasons why none does.
-fn gather(
-    apps: &[&AppTrigger],
-    repository: Option<&str>,
-    delivery: Delivery,
-    commit_for: impl Fn(&AppTrigger) -> Result<CommitId, String>,
-) -> Decision {
+/// Asks each app of the repository: a delivery of all that want something, or the reasons why none does.
+fn settle(told: Told<'_>, trigger: Trigger, apps: &[&AppTrigger]) -> Decision {
+    let mut delivery =
+        Delivery { id: told.id.clone(), trigger, event: told.event.clone(), wants: Vec::new(), ignored: None };
+    let repository = told.repository.as_deref();
     let ours: Vec<&AppTrigger> = apps.iter().copied().filter(|app| app.is_of(repository)).collect();
-    if ours.is_empty() {
-        let theirs = shown(repository.unwrap_or_default());
-        return Decision::Ignore(format!("no app that this secret belongs to is deployed from {theirs}"));
-    }
-    let mut wants = Vec::new();
     let mut reasons = Vec::new();
     for app in &ours {
-        match commit_for(app) {
-            Ok(commit) => wants.push(Want { app: app.app.clone(), wanted: Wanted::Commit(commit) }),
+        match wanted_by(app, &told) {
+            Ok(wanted) => delivery.wants.push(Want { app: app.app.clone(), wanted }),
             Err(why) if ours.len() == 1 => reasons.push(why),
             Err(why) => reasons.push(format!("{}: {why}", app.app)),
         }
     }
-    match wants.is_empty() {
-        true => Decision::Ignore(reasons.join("; ")),
-        false => Decision::Accept(Delivery { wants, ..delivery }),
+    if !delivery.wants.is_empty() {
+        return Decision::Accept(delivery);
     }
+    let why = match (ours.is_empty(), &told.happenings[..]) {
+        // A reason that has nothing to do with the app is said once.
+        (_, [happening::Happening::Nothing(why)]) => why.clone(),
+        (true, _) => {
+            format!("no app that this secret belongs to is deployed from {}", shown(repository.unwrap_or_default()))
+        }
+        (false, _) => reasons.join("; "),
+    };
+    delivery.ignored = Some(bounded(why));
+    Decision::Ignore(Ignored { delivery, apps: ours.iter().map(|app| app.app.clone()).collect() })
 }
 
-/// A delivery without wants yet.
-fn delivery(id: Option<String>, trigger: Trigger, event: &str) -> Delivery {
-    Delivery { id, trigger, event: event.to_owned(), wants: Vec::new(), ignored: None }
+/// What an app is to become by what is told; of several that concern it the last counts.
+fn wanted_by(app: &AppTrigger, told: &Told<'_>) -> Result<Wanted, String> {
+    // More than these say nothing that the first did not.
+    const REASONS: usize = 3;
+    if let Some(wanted) = told.happenings.iter().rev().find_map(|happening| happening.wanted_by(app).ok()) {
+        return Ok(wanted);
+    }
+    let reasons: Vec<String> =
+        told.happenings.iter().filter_map(|happening| happening.wanted_by(app).err()).take(REASONS).collect();
+    Err(if reasons.is_empty() { "it tells of no change".to_owned() } else { reasons.join(", ") })
 }
 
-/// A commit as the sender wrote it; hex digits may be capital.
-fn commit(text: &str) -> Result<CommitId, Refusal> {
-    CommitId::new(text.to_ascii_lowercase())
-        .map_err(|_| Refusal::new(400, format!("{} is not a full commit id (40 or 64 hex digits)", shown(text))))
+/// A reason is kept with the delivery: what is kept is bounded.
+fn bounded(mut why: String) -> String {
+    const LONGEST: usize = 600;
+    if let Some((end, _)) = why.char_indices().nth(LONGEST) {
+        why.truncate(end);
+        why.push('…');
+    }
+    why
 }
 
 fn bad_json(error: &serde_json::Error) -> Refusal {

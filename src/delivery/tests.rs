@@ -1,6 +1,9 @@
 //! Whole requests against whole configurations, by tables.
 
+mod forges;
+
 use super::*;
+use crate::base::CommitId;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -8,7 +11,13 @@ const PUSH: &str = include_str!("../../tests/payloads/push.json");
 const PUSH_DELETED: &str = include_str!("../../tests/payloads/push-deleted.json");
 const PUSH_TAG: &str = include_str!("../../tests/payloads/push-tag.json");
 const RUN: &str = include_str!("../../tests/payloads/workflow_run.json");
+const RELEASE: &str = include_str!("../../tests/payloads/release.json");
+const PACKAGE: &str = include_str!("../../tests/payloads/registry_package.json");
 const PING: &str = include_str!("../../tests/payloads/ping.json");
+/// A field that decides must be there once, and be what it should be.
+const TWICE: &str =
+    "{\"ref\":\"refs/heads/main\",\"ref\":\"refs/heads/main\",\"after\":\"4f2a1c9000000000000000000000000000000042\"}";
+const HUGE: &str = "{\"ref\":1e999999,\"after\":\"4f2a1c9000000000000000000000000000000042\"}";
 const COMMIT: &str = "4f2a1c9000000000000000000000000000000042";
 
 fn app(name: &str, secret: &str, on: TriggerEvent) -> AppTrigger {
@@ -20,8 +29,16 @@ fn app(name: &str, secret: &str, on: TriggerEvent) -> AppTrigger {
         workflow: None,
         workflow_events: vec!["push".into(), "workflow_dispatch".into()],
         repository: Some("owner/nutricount".into()),
+        generic: None,
         branch: "main".into(),
     }
+}
+
+/// When everything here happens.
+const NOW: WallTime = WallTime(1_800_000_000_000);
+
+fn head<'a>(door: Door<'a>, headers: &'a [(String, String)]) -> RequestHead<'a> {
+    RequestHead { door, headers, now: NOW }
 }
 
 fn on_push() -> AppTrigger {
@@ -55,7 +72,7 @@ const ANY: Door<'static> = Door::Webhook { app: None, forge: None };
 
 fn sent(apps: &[AppTrigger], door: Door<'_>, event: &str, body: &str) -> Decision {
     let headers = hook(event, "s", body.as_bytes());
-    decide(apps, &RequestHead { door, headers: &headers }, body.as_bytes())
+    decide(apps, &head(door, &headers), body.as_bytes())
 }
 
 fn status(decision: &Decision) -> u16 {
@@ -79,7 +96,11 @@ fn expect(decision: Decision, part: &str, case: &str) {
         Decision::Accept(delivery) if part.is_empty() => {
             assert_eq!(delivery.wants[0].wanted.requested(), COMMIT, "{case}")
         }
-        Decision::Ignore(why) if !part.is_empty() => assert!(why.contains(part), "{case}: {why}"),
+        Decision::Ignore(ignored) if !part.is_empty() => {
+            let why = ignored.why();
+            assert!(why.contains(part), "{case}: {why}");
+            assert!(ignored.delivery.wants.is_empty() && !ignored.delivery.event.is_empty(), "{ignored:?}");
+        }
         other => panic!("{case}: {other:?}"),
     }
 }
@@ -158,6 +179,79 @@ fn only_a_completed_successful_run_of_the_named_workflow_on_the_branch_deploys()
 }
 
 #[test]
+fn a_release_deploys_its_tag_and_a_package_its_commit() {
+    let on = |event| AppTrigger { on: vec![event], ..on_push() };
+    let with = |body: &str, from: &str, to: &str| {
+        assert!(body.contains(from), "{from}");
+        body.replace(from, to)
+    };
+    let published = "\"action\": \"published\"";
+    let releases = [
+        (RELEASE.to_owned(), ""),
+        (with(RELEASE, published, "\"action\": \"released\""), ""),
+        (with(RELEASE, published, "\"action\": \"edited\""), "was \"edited\", not published"),
+        (with(RELEASE, "\"draft\": false", "\"draft\": true"), "is a draft"),
+        (with(RELEASE, "\"prerelease\": false", "\"prerelease\": true"), "prerelease, which does not deploy"),
+        (with(RELEASE, "v1.4.0", "--upload-pack=x"), "a name that is not fetched"),
+        (with(RELEASE, "owner/nutricount", "owner/other"), "owner/other"),
+    ];
+    for (body, part) in releases {
+        match sent(&[on(TriggerEvent::Release)], ANY, "release", &body) {
+            Decision::Accept(delivery) if part.is_empty() => {
+                assert_eq!(delivery.wants[0].wanted.requested(), "refs/tags/v1.4.0")
+            }
+            other => expect(other, part, &body),
+        }
+    }
+    let revision = format!("\"revision\": \"{COMMIT}\"");
+    let unnamed = with(PACKAGE, &revision, "\"revision\": null");
+    let packages = [
+        (PACKAGE.to_owned(), ""),
+        (with(&unnamed, &"1".repeat(40), COMMIT), ""),
+        (with(&unnamed, &"1".repeat(40), "main"), "does not say which commit"),
+        (with(PACKAGE, published, "\"action\": \"updated\""), "\"updated\", not published"),
+    ];
+    for (body, part) in packages {
+        expect(sent(&[on(TriggerEvent::RegistryPackage)], ANY, "registry_package", &body), part, &body);
+    }
+    expect(sent(&[on_push()], ANY, "release", RELEASE), "on push, not on a release", "release for a push app");
+    expect(sent(&[on(TriggerEvent::Release)], ANY, "push", PUSH), "on a release, not on push", "the other way round");
+}
+
+#[test]
+fn a_pushed_tag_deploys_the_commit_it_stands_for() {
+    let tags = [AppTrigger { on: vec![TriggerEvent::Tag], ..on_push() }];
+    let named = |decision: Decision| match decision {
+        Decision::Accept(delivery) => delivery.wants[0].wanted.requested(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named(sent(&tags, ANY, "push", PUSH_TAG)), "refs/tags/main", "the commit is not named beside it");
+    let head = format!("\"deleted\": false, \"head_commit\": {{\"id\": \"{COMMIT}\"}}");
+    let annotated = PUSH_TAG.replace(COMMIT, &"8".repeat(40)).replace("\"deleted\": false", &head);
+    assert_eq!(named(sent(&tags, ANY, "push", &annotated)), COMMIT, "not the tag's own object");
+    expect(sent(&tags, ANY, "push", &PUSH_TAG.replace("false", "true")), "the tag \"main\" was deleted", "deleted");
+    expect(sent(&tags, ANY, "push", PUSH), "on a tag, not on push", "a branch");
+}
+
+#[test]
+fn what_is_skipped_may_be_anything_but_the_whole_must_be_text() {
+    let deep = format!("{{\"commits\":{}{},{}", "[".repeat(100_000), "]".repeat(100_000), &PUSH.trim_start()[1..]);
+    expect(sent(&[on_push()], ANY, "push", &deep), "", "deep");
+    let numbers = format!("{{\"size\":1e999999,\"size2\":{},{}", "9".repeat(10_000), &PUSH.trim_start()[1..]);
+    expect(sent(&[on_push()], ANY, "push", &numbers), "", "numbers");
+    let mut latin = PUSH.as_bytes().to_vec();
+    let at = PUSH.find("Count").unwrap();
+    latin[at] = 0xe9;
+    let headers = hook("push", "s", &latin);
+    match decide(&[on_push()], &head(ANY, &headers), &latin) {
+        Decision::Refuse(refusal) => {
+            assert_eq!((refusal.status, refusal.message.as_str()), (400, "the body is not UTF-8"))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_signature_is_settled_before_anything_is_read() {
     let apps = [on_push(), AppTrigger { secrets: vec![], ..app("bare", "", TriggerEvent::Push) }];
     let headers = |secret: &str, body: &str| hook("push", secret, body.as_bytes());
@@ -187,17 +281,19 @@ fn the_signature_is_settled_before_anything_is_read() {
         (400, ANY, headers("s", "{"), "{"),
         (400, ANY, headers("s", ""), ""),
         (400, ANY, headers("s", "[]"), "[]"),
+        (400, ANY, headers("s", TWICE), TWICE),
+        (400, ANY, headers("s", HUGE), HUGE),
         (400, ANY, headers("s", "{\"ref\":\"refs/heads/main\"}"), "{\"ref\":\"refs/heads/main\"}"),
         (400, ANY, without(headers("s", PUSH), "X-GitHub-Event"), PUSH),
         (202, ANY, without(headers("s", PUSH), "X-GitHub-Delivery"), PUSH),
     ];
     for (index, (expected, door, headers, body)) in cases.iter().enumerate() {
-        let decision = decide(&apps, &RequestHead { door: *door, headers }, body.as_bytes());
+        let decision = decide(&apps, &head(*door, headers), body.as_bytes());
         assert_eq!(status(&decision), *expected, "case {index}: {decision:?}");
     }
-    let refused = decide(&apps, &RequestHead { door: ANY, headers: &headers("wrong", PUSH) }, PUSH.as_bytes());
+    let refused = decide(&apps, &head(ANY, &headers("wrong", PUSH)), PUSH.as_bytes());
     assert_eq!(refused, Decision::Refuse(Refusal::new(401, "bad or missing signature")), "no detail");
-    assert_eq!(status(&decide(&[], &RequestHead { door: ANY, headers: &headers("s", PUSH) }, PUSH.as_bytes())), 401);
+    assert_eq!(status(&decide(&[], &head(ANY, &headers("s", PUSH)), PUSH.as_bytes())), 401);
 }
 
 #[test]
@@ -209,7 +305,7 @@ fn commits_that_are_none_and_ids_that_are_none_are_refused() {
     for bad in ["", "a b", &"x".repeat(129)] {
         let mut headers = hook("push", "s", PUSH.as_bytes());
         headers[2].1 = bad.to_owned();
-        let decision = decide(&[on_push()], &RequestHead { door: ANY, headers: &headers }, PUSH.as_bytes());
+        let decision = decide(&[on_push()], &head(ANY, &headers), PUSH.as_bytes());
         assert_eq!(status(&decision), 400, "{bad:?}");
     }
 }
@@ -220,10 +316,10 @@ fn a_form_is_signed_as_sent() {
     let body = format!("payload={encoded}");
     let mut headers = hook("push", "s", body.as_bytes());
     headers[0].1 = "application/x-www-form-urlencoded".into();
-    let decision = decide(&[on_push()], &RequestHead { door: ANY, headers: &headers }, body.as_bytes());
+    let decision = decide(&[on_push()], &head(ANY, &headers), body.as_bytes());
     expect(decision, "", "form");
     headers[3].1 = sign("s", PUSH.as_bytes());
-    let decision = decide(&[on_push()], &RequestHead { door: ANY, headers: &headers }, body.as_bytes());
+    let decision = decide(&[on_push()], &head(ANY, &headers), body.as_bytes());
     assert_eq!(status(&decision), 401, "the JSON's signature is not the body's");
 }
 
@@ -244,7 +340,15 @@ fn test_and_prod_share_a_repository_and_each_decides_for_itself() {
     assert_eq!(status(&sent(&apps, Door::Webhook { app: Some("lab"), forge: None }, "push", PUSH)), 401);
     let two = [dev, on_run()];
     let why = "dev: the branch \"main\" is not \"dev\"; web: it is deployed after a workflow run, not on push";
-    assert_eq!(sent(&two, ANY, "push", PUSH), Decision::Ignore(why.into()));
+    match sent(&two, ANY, "push", PUSH) {
+        Decision::Ignore(ignored) => {
+            assert_eq!(ignored.why(), why);
+            assert_eq!(ignored.apps, [AppName::new("dev").unwrap(), AppName::new("web").unwrap()]);
+            assert_eq!(ignored.delivery.id.as_deref(), Some("72d3162e-cc78-11e3-81ab-4c9367dc0958"));
+            assert_eq!((ignored.delivery.event.as_str(), ignored.delivery.trigger), ("push", Trigger::Webhook));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -265,11 +369,16 @@ fn deploy_takes_a_commit_in_several_shapes() {
         (400, "{\"commit\":7}".to_owned()),
         (400, "not json".to_owned()),
         (422, format!("{{\"image_sha\":\"{COMMIT}\"}}")),
+        (202, "{\"tag\":\"v1.4.0\"}".to_owned()),
+        (202, "{\"tag\":\"refs/tags/v1.4.0\"}".to_owned()),
+        (400, "{\"tag\":\"--upload-pack=x\"}".to_owned()),
+        (400, "{\"tag\":\"\"}".to_owned()),
+        (400, format!("{{\"tag\":\"v1.4.0\",\"commit\":\"{COMMIT}\"}}")),
     ];
     let apps = [on_run(), AppTrigger { forge: Forge::Gitlab, ..app("lab", "l", TriggerEvent::Push) }];
     for (expected, body) in &cases {
         let headers = hook("", "s", body.as_bytes());
-        let head = RequestHead { door: Door::Deploy { app: None }, headers: &headers };
+        let head = head(Door::Deploy { app: None }, &headers);
         let decision = decide(&apps, &head, body.as_bytes());
         assert_eq!(status(&decision), *expected, "{body}: {decision:?}");
         if let Decision::Accept(delivery) = decision {
@@ -280,11 +389,7 @@ fn deploy_takes_a_commit_in_several_shapes() {
     let body = &cases[1].1;
     let asked = |secret: &str, app: &str| {
         let headers = hook("", secret, body.as_bytes());
-        status(&decide(
-            &apps,
-            &RequestHead { door: Door::Deploy { app: Some(app) }, headers: &headers },
-            body.as_bytes(),
-        ))
+        status(&decide(&apps, &head(Door::Deploy { app: Some(app) }, &headers), body.as_bytes()))
     };
     assert_eq!(asked("l", "lab"), 202, "whatever its forge is");
     assert_eq!(asked("s", "lab"), 401);
@@ -295,7 +400,7 @@ fn deploy_takes_a_commit_in_several_shapes() {
 fn what_outsiders_name_is_bounded_and_on_one_line() {
     let long = PUSH.replace("refs/heads/main", &format!("refs/heads/{}", "x".repeat(10_000)));
     match sent(&[on_push()], ANY, "push", &long) {
-        Decision::Ignore(why) => assert!(why.len() < 200, "{}", why.len()),
+        Decision::Ignore(ignored) => assert!(ignored.why().len() < 200, "{}", ignored.why().len()),
         other => panic!("{other:?}"),
     }
     assert_eq!(shown("a\n\u{1b}[31m"), "\"a\\n\\u{1b}[31m\"");

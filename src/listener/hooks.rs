@@ -84,8 +84,12 @@ struct Triggered<'a> {
 pub(super) fn triggered(event: &str, deployments: &[Accepted]) -> Reply {
     let Some(first) = deployments.first() else { return Reply::ignored("nothing is to be done") };
     let message = match event {
-        "workflow_run" => "Deployment triggered after successful CI/CD",
-        "push" => "Deployment triggered by push",
+        "workflow_run"
+        | "action_run_success"
+        | "Pipeline Hook"
+        | "repo:commit_status_created"
+        | "repo:commit_status_updated" => "Deployment triggered after successful CI/CD",
+        "push" | "Push Hook" | "repo:push" | "repo:refs_changed" => "Deployment triggered by push",
         _ => "Deployment triggered",
     };
     let (app, deployment) = (&first.app, first.deployment);

@@ -5,6 +5,7 @@ use super::ask::{Ask, Reply, Stream};
 use super::daemon::Daemon;
 use super::guard::{Admission, Entrance};
 use super::{hooks, pages, wait};
+use crate::base::Moment;
 use crate::config::Forge;
 use crate::control::Delivery;
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
@@ -74,14 +75,16 @@ impl Routes {
     }
 
     fn hook(self: &Arc<Self>, door: Door<'_>, ask: &Ask) -> Outcome {
-        match delivery::decide(&self.apps, &RequestHead { door, headers: &ask.headers }, &ask.body) {
+        let head = RequestHead { door, headers: &ask.headers, now: Moment::now().wall };
+        match delivery::decide(&self.apps, &head, &ask.body) {
             Decision::Refuse(refusal) => {
-                log::debug!("{:?} refused with {}: {}", ask.path, refusal.status, refusal.message);
+                let level = if refusal.proven { log::Level::Warn } else { log::Level::Debug };
+                log::log!(level, "{:?} refused with {}: {}", ask.path, refusal.status, refusal.message);
                 Outcome::Now(Reply::error(refusal.status, refusal.message))
             }
-            Decision::Ignore(why) => {
-                log::info!("{:?} ignored: {why}", ask.path);
-                Outcome::Now(Reply::ignored(why))
+            Decision::Ignore(ignored) => {
+                log::info!("{:?} ignored: {}", ask.path, ignored.why());
+                Outcome::Now(Reply::ignored(ignored.why()))
             }
             Decision::Accept(delivery) => {
                 let wait = matches!(door, Door::Deploy { .. }) && ask.says("wait");

@@ -330,7 +330,6 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
         "notify.slack",
         "dns.duckdns",
         "source.image",
-        "trigger.forge",
         "trigger.poll",
         "trigger.rate_limit",
         "trigger.window",

@@ -104,6 +104,7 @@ fn app(name: &str, random: &mut Random) -> App {
             workflow: None,
             workflow_events: vec![],
             repository: None,
+            generic: None,
             poll: None,
             rate_limit: None,
             window: None,

@@ -8,6 +8,7 @@ use crate::control::{DeployStatus, Phase, Trigger};
 use crate::deploy::machine::Deadlines;
 use crate::deploy::{Deployment, End, Fact, Input, Kind, Output, Plan, Work};
 use crate::store::{self, Entry, NewDeployment};
+use std::collections::BTreeMap;
 
 const NOT_CONFIGURED: &str = "its app is configured no longer";
 
@@ -216,6 +217,10 @@ impl World {
         let running = app.services.slots().iter().map(|slot| slot.release.clone());
         let awaited = app.queue.iter().filter_map(|waiting| waiting.release.clone());
         let keep = [live.map(|live| live.release.clone()), deployment.previous.clone(), good];
+        let quarantine = match work {
+            Work::Fetch if !deployment.forced => app.quarantine.clone(),
+            _ => BTreeMap::new(),
+        };
         Some(Job {
             app: app.config.clone(),
             number: deployment.number,
@@ -224,6 +229,7 @@ impl World {
             forced: deployment.forced,
             requested: deployment.requested.clone(),
             rivals: deployment.rivals.clone(),
+            quarantine,
             commit: deployment.commit.clone(),
             release: deployment.release.clone(),
             previous: deployment.previous.clone(),

@@ -1,7 +1,7 @@
 //! From a commit to a release directory - if it may be deployed at all.
 
 use super::{Bench, LOOK_PATIENCE, Task};
-use crate::base::{CommitId, ReleaseName};
+use crate::base::{CommitId, ReleaseName, TagName};
 use crate::config::{self, App};
 use crate::daemon::event::Thawed;
 use crate::deploy::Worked;
@@ -15,10 +15,14 @@ impl Task<'_> {
     pub(super) fn fetch(&self) -> io::Result<Worked> {
         let (app, mirror) = (&self.job.app, self.mirror()?);
         let tip = self.with_limits(|limits| mirror.fetch(limits))?;
-        let asked = match &self.job.requested {
-            Some(wanted) => mirror.resolve(wanted)?,
+        let asked = match self.job.requested.as_deref() {
+            Some(wanted) => self.with_limits(|limits| look_up(&mirror, wanted, limits))?,
             None => tip,
         };
+        if let (Some(tag), false) = (self.tag(), mirror.contains(&asked)?) {
+            let branch = &app.source.branch;
+            return Ok(Worked::Refused(format!("tag {tag} ({}) is not on branch {branch}", asked.short())));
+        }
         let commit = self.newest_of(&mirror, asked)?;
         if let Some(why) = self.why_not(&mirror, &commit)? {
             return Ok(Worked::Refused(why));
@@ -32,6 +36,11 @@ impl Task<'_> {
         self.with_limits(|limits| releases.stage(&mirror, &release, &commit, &app.source, limits, user.as_ref()))?;
         releases.freeze(&release, &frozen)?;
         Ok(Worked::Fetched { commit, release })
+    }
+
+    /// The tag that was asked for, if it was one.
+    fn tag(&self) -> Option<&str> {
+        self.job.requested.as_deref()?.strip_prefix(TAGS)
     }
 
     /// Deliveries may come in the wrong order (a slow run of an older commit ends last): a commit that was superseded
@@ -52,11 +61,14 @@ impl Task<'_> {
         Ok(newest)
     }
 
-    /// Only commits of the branch, and never backwards unless a person says so.
+    /// Only commits of the branch, none that failed before, and never backwards unless a person says so.
     fn why_not(&self, mirror: &Mirror, commit: &CommitId) -> io::Result<Option<String>> {
         let branch = &self.job.app.source.branch;
         if !mirror.contains(commit)? {
             return Ok(Some(format!("commit {} is not on branch {branch}", commit.short())));
+        }
+        if let Some(why) = self.job.quarantine.get(commit) {
+            return Ok(Some(format!("commit {} is quarantined: {why} (`pintle forgive`; --force)", commit.short())));
         }
         let Some(live) = self.job.live_commit.as_ref().filter(|_| !self.job.forced) else { return Ok(None) };
         Ok(match mirror.relation(live, commit)? {
@@ -69,6 +81,17 @@ impl Task<'_> {
                 ))
             }
         })
+    }
+}
+
+/// How a deployment that was asked for by tag says so.
+const TAGS: &str = "refs/tags/";
+
+/// The commit that `wanted` stands for: a full or abbreviated commit, or `refs/tags/NAME` as the remote has it now.
+fn look_up(mirror: &Mirror, wanted: &str, limits: &mut Limits<'_>) -> io::Result<CommitId> {
+    match wanted.strip_prefix(TAGS).map(TagName::new) {
+        Some(tag) => mirror.fetch_tag(&tag.map_err(|bad| io::Error::other(bad.to_string()))?, limits),
+        None => mirror.resolve(wanted),
     }
 }
 
@@ -133,14 +156,17 @@ pub fn thaw(bench: &Bench, app: &Arc<App>, release: &ReleaseName) -> Thawed {
     Thawed { release: release.clone(), commit, definition }
 }
 
-/// The commit a person means: the branch's tip, or what an abbreviation stands for. `None`: it cannot be said now.
+/// The commit a person means: the branch's tip, or what an abbreviation or a tag stands for. `None`: it cannot be said now.
 pub fn resolve(bench: &Bench, app: &App, wanted: Option<&str>) -> Option<CommitId> {
     let look = || -> io::Result<CommitId> {
         let mirror = Mirror::open(&bench.place.app(&app.name), &app.source)?;
         let cancel = Cancel::new()?;
         let mut ignore = |_: &[u8]| {};
         let tip = mirror.fetch(&mut Limits::new(LOOK_PATIENCE, &cancel, &mut ignore))?;
-        wanted.map_or(Ok(tip), |wanted| mirror.resolve(wanted))
+        match wanted {
+            Some(wanted) => look_up(&mirror, wanted, &mut Limits::new(LOOK_PATIENCE, &cancel, &mut ignore)),
+            None => Ok(tip),
+        }
     };
     look().ok()
 }

@@ -109,6 +109,7 @@ pub(super) fn app(name: &str) -> AppTrigger {
         workflow: None,
         workflow_events: vec!["push".into()],
         repository: None,
+        generic: None,
         branch: "main".into(),
     }
 }

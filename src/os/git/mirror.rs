@@ -8,7 +8,7 @@
 use super::access::{Remote, shown};
 use super::complaint::{Cause, cause, gist};
 use super::{Call, Failure, Limits, harmless, text};
-use crate::base::{CommitId, WallTime};
+use crate::base::{CommitId, TagName, WallTime};
 use crate::config::Source;
 use crate::os::files::{self, because};
 use std::fs;
@@ -121,12 +121,38 @@ impl Mirror {
     /// Fetches the branch alone: its history, and the tags on it. Packs are kept as they come - one file to sync
     /// instead of a hundred on an SD card.
     fn fetch_into(&self, git_dir: &Path, limits: &mut Limits) -> Result<(), Failure> {
+        self.fetch_ref(git_dir, &format!("+refs/heads/{}:{}", self.branch, self.local_ref()), &[], limits)
+    }
+
+    fn fetch_ref(&self, git_dir: &Path, refspec: &str, more: &[&str], limits: &mut Limits) -> Result<(), Failure> {
         sweep(git_dir);
         let call = Call::on(git_dir).map_err(Failure::NotStarted)?.config("fetch.unpackLimit=1");
         let call = self.remote.open(call).args(&["fetch", "--no-write-fetch-head", "--no-recurse-submodules"]);
-        let call = self.remote.upload_pack().into_iter().fold(call, Call::arg);
-        let refspec = format!("+refs/heads/{}:{}", self.branch, self.local_ref());
-        call.args(&["--", self.remote.url(), &refspec]).run(limits)
+        let call = self.remote.upload_pack().into_iter().fold(call.args(more), Call::arg);
+        call.args(&["--", self.remote.url(), refspec]).run(limits)
+    }
+
+    /// The commit that a tag stands for at the remote now, wherever it is. It is kept under a name of our own: tags move,
+    /// and `a` may give way to `a/b`. Fails as `NotFound` when there is no such tag, as `InvalidInput` when it does not
+    /// stand for a commit.
+    pub fn fetch_tag(&self, tag: &TagName, limits: &mut Limits) -> io::Result<CommitId> {
+        let deed = || format!("fetch tag {tag} of {}", shown(self.remote.url()));
+        let kept = format!("refs/pintle-tags/{}", flat(tag.as_str()));
+        match self.fetch_ref(&self.path, &format!("+refs/tags/{tag}:{kept}"), &["--no-tags"], limits) {
+            Err(Failure::Failed(_, said)) if cause(&said) == Cause::NoBranch => {
+                return Err(io::Error::new(ErrorKind::NotFound, format!("{}: there is no such tag", deed())));
+            }
+            fetched => fetched.map_err(|failure| failure.because(&deed()))?,
+        }
+        let said =
+            match self.ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{kept}^{{commit}}")]) {
+                Ok(said) => said,
+                Err(Failure::Failed(1 | 128, _)) => String::new(),
+                Err(failure) => return Err(failure.because(&deed())),
+            };
+        let not_a_commit =
+            || io::Error::new(ErrorKind::InvalidInput, format!("{}: it is not the tag of a commit", deed()));
+        commit_in(&said).ok_or_else(not_a_commit)
     }
 
     /// The tip as of the last fetch.
@@ -228,7 +254,7 @@ impl Mirror {
 
     /// Where the branch is kept: one flat name per branch, so that `a` and `a/b` never stand in each other's way.
     fn local_ref(&self) -> String {
-        format!("refs/pintle/{}", self.branch.replace('%', "%25").replace('/', "%2F"))
+        format!("refs/pintle/{}", flat(&self.branch))
     }
 
     pub(super) fn ask(&self, args: &[&str]) -> Result<String, Failure> {
@@ -268,6 +294,11 @@ impl Mirror {
         }
         Some(names)
     }
+}
+
+/// A name of several parts as one that has none.
+fn flat(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2F")
 }
 
 /// The object name that is a line of `said`.

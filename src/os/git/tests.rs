@@ -2,6 +2,7 @@
 
 use super::fixture::{AMPLE, Origin, Scratch, complaint, fetch, git, source, within};
 use super::{Limits, Mirror, Relation};
+use crate::base::TagName;
 use crate::config::{Access, Source};
 use crate::os::cancel::Cancel;
 use std::fs;
@@ -59,6 +60,42 @@ fn commits_are_found_by_their_digits_and_by_nothing_else() {
     for bad in ["", "HEAD", "main", "--all", "abc", "refs/heads/main", "abcdef^", "@", &"a".repeat(65)] {
         assert_eq!(mirror.resolve(bad).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
     }
+}
+
+#[test]
+fn a_tag_is_what_it_stands_for_at_the_remote_now() {
+    let scratch = Scratch::new();
+    let origin = Origin::new(scratch.path("origin"));
+    let first = origin.commit(&[("a", "1")]);
+    let mirror = Mirror::open(&scratch.path("app"), &source(origin.url())).unwrap();
+    fetch(&mirror).unwrap();
+    let tag = |name: &str| within(AMPLE, |limits| mirror.fetch_tag(&TagName::new(name).unwrap(), limits)).0;
+
+    git(&origin.0, &["tag", "v1"]);
+    assert_eq!(tag("v1").unwrap(), first, "made after the last fetch");
+    let second = origin.commit(&[("a", "2")]);
+    git(&origin.0, &["tag", "-f", "-a", "-m", "moved, and annotated", "v1"]);
+    assert_eq!(tag("v1").unwrap(), second);
+    assert!(!mirror.contains(&second).unwrap(), "the branch is as it was fetched");
+    fetch(&mirror).unwrap();
+    assert!(mirror.contains(&second).unwrap());
+    assert_eq!(git(&scratch.path("app/repo.git"), &["for-each-ref", "refs/tags"]).lines().count(), 1, "as ever");
+
+    git(&origin.0, &["checkout", "-q", "-b", "other"]);
+    let elsewhere = origin.commit(&[("b", "1")]);
+    git(&origin.0, &["tag", "-d", "v1"]);
+    git(&origin.0, &["tag", "v1/final"]);
+    assert_eq!(tag("v1/final").unwrap(), elsewhere, "v1 is kept, and not in its way");
+    assert!(!mirror.contains(&elsewhere).unwrap());
+
+    let gone = tag("v1").unwrap_err();
+    assert!(gone.kind() == ErrorKind::NotFound && gone.to_string().contains("no such tag"), "{gone}");
+    let tree = git(&origin.0, &["rev-parse", "HEAD^{tree}"]);
+    git(&origin.0, &["tag", "tree", tree.trim()]);
+    let odd = tag("tree").unwrap_err();
+    assert!(odd.kind() == ErrorKind::InvalidInput && odd.to_string().contains("not the tag of a commit"), "{odd}");
+    git(&origin.0, &["branch", "branch-only"]);
+    assert_eq!(tag("branch-only").unwrap_err().kind(), ErrorKind::NotFound, "a branch is no tag");
 }
 
 #[test]
