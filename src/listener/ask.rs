@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 /// A whole request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
     /// `GET`, `POST` ... as sent.
     pub method: String,
