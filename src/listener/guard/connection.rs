@@ -16,7 +16,7 @@ use super::answer::{self, Facts, Garbled, Relay};
 use super::body::Decoder;
 use super::head::{self, Framing, Head, Refused, Scan};
 use super::limits::{
-    BODY_BYTES_PER_SECOND, DRAIN, DRAIN_SILENT, FAILED_SIGNATURE, IDLE, LINGER, Limits, OUTPUT, STALLED, WRITE,
+    BLANKS, BODY_BYTES_PER_SECOND, DRAIN, DRAIN_SILENT, FAILED_SIGNATURE, IDLE, LINGER, Limits, OUTPUT, STALLED, WRITE,
 };
 use super::tickets::{Budget, Portion, Whole};
 use super::{Admission, Entrance};
@@ -43,6 +43,8 @@ pub(super) struct Connection {
     /// Received and not yet read.
     inbox: Vec<u8>,
     scan: Scan,
+    /// Empty lines that came where a head is to begin.
+    blanks: usize,
     /// Whether a request was answered before.
     is_kept: bool,
     /// The client sends nothing more.
@@ -103,6 +105,7 @@ impl Connection {
             since: now,
             inbox: Vec::new(),
             scan: Scan::default(),
+            blanks: 0,
             is_kept: false,
             input_ended: false,
             out: Vec::new(),
@@ -117,7 +120,7 @@ impl Connection {
         if matches!(self.state, State::Lingering) {
             return None;
         }
-        if self.inbox.is_empty() && matches!(self.state, State::Head) && self.is_kept {
+        if self.is_silent() && self.is_kept {
             self.since = house.now.mono;
         }
         self.inbox.extend_from_slice(bytes);
@@ -138,7 +141,13 @@ impl Connection {
     fn proceed(&mut self, house: &mut House<'_>) -> Option<Whole> {
         if matches!(self.state, State::Head) {
             let blank = head::blank(&self.inbox);
+            self.blanks += blank.len();
             self.inbox.drain(blank);
+            if self.blanks > BLANKS {
+                let why = "empty lines where a request should be";
+                self.turn_away(Refused { status: 400, why }, house.now);
+                return None;
+            }
             match self.scan.end(&self.inbox) {
                 Ok(None) => return None,
                 Ok(Some(end)) => self.begin(end, house),
@@ -152,6 +161,7 @@ impl Connection {
     fn begin(&mut self, end: usize, house: &mut House<'_>) {
         let read = Head::read(self.inbox.get(..end).unwrap_or_default());
         self.inbox.drain(..end);
+        self.blanks = 0;
         let head = match read {
             Ok(head) => head,
             Err(refused) => return self.turn_away(refused, house.now),
@@ -387,7 +397,7 @@ impl Connection {
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Duration> {
         let stuck = (!self.out.is_empty()).then_some(self.progress + WRITE);
         let due = match &self.state {
-            State::Head if self.is_kept && self.inbox.is_empty() => Some(self.since + IDLE),
+            State::Head if self.is_kept && self.is_silent() => Some(self.since + IDLE),
             State::Head => Some(self.since + limits.head),
             State::Body(receiving) => {
                 let earned = receiving.body.len() as f64 / BODY_BYTES_PER_SECOND as f64;
@@ -397,8 +407,7 @@ impl Connection {
             State::Lingering => Some(self.since + LINGER),
             State::Closed => None,
         };
-        let silent = matches!(self.state, State::Head) && self.inbox.is_empty();
-        let drained = self.draining.map(|began| began + if silent { DRAIN_SILENT } else { DRAIN });
+        let drained = self.draining.map(|began| began + if self.is_silent() { DRAIN_SILENT } else { DRAIN });
         due.into_iter().chain(drained).min()
     }
 
@@ -424,6 +433,11 @@ impl Connection {
             State::Flushing(after) if *after == After::Next => *after = After::Close,
             _ => {}
         }
+    }
+
+    /// Whether nothing of a request has come yet: not an empty line either, which would buy time for nothing.
+    fn is_silent(&self) -> bool {
+        matches!(self.state, State::Head) && self.inbox.is_empty() && self.blanks == 0
     }
 
     /// How much it is worth, and since when.

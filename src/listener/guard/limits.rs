@@ -60,6 +60,9 @@ impl Limits {
 /// A request's head in bytes. Forges send less than 2 KiB; nginx allows its clients 32 KiB, Apache 8 KiB a line.
 pub(super) const HEAD_BYTES: usize = 16 << 10;
 
+/// Bytes of empty lines before a request, which old clients send after a body: two of them.
+pub(super) const BLANKS: usize = 4;
+
 /// Headers of a request. Forges send about 20, a proxy adds a few.
 pub(super) const HEADERS: usize = 64;
 

@@ -95,6 +95,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn empty_lines_before_a_request_are_few() {
+        let request = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+        let few = format!("{request}\r\n\r\n{request}\r\n{request}");
+        assert_eq!(read(1, [few.as_bytes()]).asks.len(), 3);
+        // One at a time they would keep a connection for ever.
+        let many = format!("{request}{}{request}", "\r\n".repeat(3));
+        for size in [1, 2, 200] {
+            let reading = read(1, many.as_bytes().chunks(size));
+            assert_eq!((reading.asks.len(), reading.refused), (1, Some(400)), "in pieces of {size}");
+        }
+    }
+
+    #[test]
     fn requests_are_read_until_one_is_refused() {
         let bytes = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nPOST /b?c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}\
                       GET /d HTTP/2.0\r\nHost: x\r\n\r\nGET /e HTTP/1.1\r\nHost: x\r\n\r\n";
