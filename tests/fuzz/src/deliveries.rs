@@ -3,9 +3,13 @@
 //! An input is text: a line of words (`unsigned`, `deploy`, `named`, `form`), headers, an empty line, the body.
 
 use crate::{SECRET, hex_of_mac, scratch};
+use pintle::base::WallTime;
 use pintle::config::Config;
 use pintle::control::Request;
 use pintle::delivery::{AppTrigger, Decision, Door, RequestHead, decide};
+
+/// When every delivery comes.
+pub const NOW: WallTime = WallTime(1_800_000_000_000);
 
 /// How one forge proves itself: the headers for a body.
 pub type Proof = fn(&[u8]) -> Vec<(String, String)>;
@@ -15,17 +19,20 @@ pub fn hex_header(name: &str, prefix: &str, body: &[u8]) -> Vec<(String, String)
     vec![(name.to_owned(), format!("{prefix}{}", hex_of_mac(SECRET.as_bytes(), body)))]
 }
 
-/// Apps of `forge` that share a secret, one for each of `events`; `more` stands in `[trigger]` too.
+/// Apps of `forge` that share a secret, one for each of `events`; `more` stands in `[trigger]` too, or behind it.
 pub fn triggers(forge: &str, events: &[&str], more: &str) -> Vec<AppTrigger> {
+    // As the payloads name it.
+    let repository = if forge == "gitlab" { "owner/apps/nutricount" } else { "owner/nutricount" };
     let name = |event: &str| event.replace('_', "-");
     let text = |event: &str| {
         format!(
-            "[source]\ngit = \"https://example.org/owner/shop.git\"\nbranch = \"main\"\n[trigger]\nforge = {forge:?}\n\
-             secret = {{ env = \"SECRET\" }}\nrepository = \"owner/shop\"\non = [{event:?}]\n{more}\n"
+            "[source]\ngit = \"https://example.org/{repository}.git\"\nbranch = \"main\"\n[trigger]\nforge = {forge:?}\n\
+             secret = {{ env = \"SECRET\" }}\nrepository = {repository:?}\non = [{event:?}]\n{more}\n"
         )
     };
     let apps: Vec<(String, String)> = events.iter().map(|event| (name(event), text(event))).collect();
     let apps: Vec<(&str, &str)> = apps.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    scratch::clear();
     scratch::write("", "", &apps);
     let loaded = Config::load(scratch::dir(), &scratch::environment()).unwrap_or_else(|why| panic!("{why:#?}"));
     loaded.config.apps.values().map(AppTrigger::of).collect()
@@ -54,7 +61,7 @@ pub fn check(apps: &[AppTrigger], proof: Proof, input: &[u8]) {
     let app = says("named").then_some("push");
     let door = if says("deploy") { Door::Deploy { app } } else { Door::Webhook { app, forge: None } };
 
-    let decision = decide(apps, &RequestHead { door, headers: &headers }, body);
+    let decision = decide(apps, &RequestHead { door, headers: &headers, now: NOW }, body);
     let shows_the_secret = head.contains(SECRET);
     match decision {
         Decision::Refuse(refusal) => {

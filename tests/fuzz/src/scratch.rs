@@ -17,6 +17,12 @@ pub fn dir() -> &'static PathBuf {
     })
 }
 
+/// Takes every application's file away.
+pub fn clear() {
+    fs::remove_dir_all(dir().join("apps")).unwrap();
+    fs::create_dir_all(dir().join("apps")).unwrap();
+}
+
 /// Writes `pintle.toml`, `pintle.env` and applications' files, in place of those that were there.
 pub fn write(host: &str, env: &str, apps: &[(&str, &str)]) {
     fs::write(dir().join("pintle.toml"), host).unwrap();

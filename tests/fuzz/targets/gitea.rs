@@ -7,11 +7,12 @@ use pintle_fuzz::deliveries::{Proof, check, hex_header, triggers};
 use std::sync::LazyLock;
 
 static FORGES: LazyLock<[(Vec<AppTrigger>, Proof); 3]> = LazyLock::new(|| {
-    let apps = |forge| triggers(forge, &["push", "tag"], "");
+    let apps = |forge, events: &[&str]| triggers(forge, events, "");
+    let all = &["push", "tag", "release", "workflow_run"];
     [
-        (apps("gitea"), |body| hex_header("X-Gitea-Signature", "", body)),
-        (apps("forgejo"), |body| hex_header("X-Forgejo-Signature", "", body)),
-        (apps("gogs"), |body| hex_header("X-Gogs-Signature", "", body)),
+        (apps("gitea", all), |body| hex_header("X-Gitea-Signature", "", body)),
+        (apps("forgejo", all), |body| hex_header("X-Forgejo-Signature", "", body)),
+        (apps("gogs", &all[..3]), |body| hex_header("X-Gogs-Signature", "", body)),
     ]
 });
 

@@ -73,18 +73,38 @@ fn mostly<'a>(chance: &mut Chance, usual: &'a str, of: &[&'a str]) -> &'a str {
 
 fn request(chance: &mut Chance) -> Vec<u8> {
     let method = one(chance, &["GET", "POST", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]);
-    let targets = ["/webhook", "/webhook/shop?x=1", "//x", "/a%2fb", "/?", "/a;b", "http://pintle/x", "/../x", "/a//b", "*", "x"];
+    let targets =
+        ["/webhook", "/webhook/shop?x=1", "//x", "/a%2fb", "/?", "/a;b", "http://pintle/x", "/../x", "/a//b", "*", "x"];
     let target = mostly(chance, "/webhook", &targets);
     let version = mostly(chance, "HTTP/1.1", &["HTTP/1.0", "HTTP/1.1 ", "HTTP/1.2", "HTTP/2.0", "http/1.1"]);
     let end = mostly(chance, "\r\n", &["\n", "\r", "\r\r\n", "\n\r\n", " \r\n"]);
-    let host = mostly(chance, "Host: pintle", &["host:pintle", "Host:  pintle ", "Host: pintle:80", "Host: a, b", "X: y"]);
-    let body = one(chance, &["", "{}", "{\"ref\":\"x\"}", "0\r\n\r\n", "GET /smuggled HTTP/1.1\r\nHost: pintle\r\n\r\n"]);
+    let host =
+        mostly(chance, "Host: pintle", &["host:pintle", "Host:  pintle ", "Host: pintle:80", "Host: a, b", "X: y"]);
+    let body =
+        one(chance, &["", "{}", "{\"ref\":\"x\"}", "0\r\n\r\n", "GET /smuggled HTTP/1.1\r\nHost: pintle\r\n\r\n"]);
     let mut head = format!("{method} {target} {version}\r\n{host}{end}");
     for _ in 0..chance.below(3) {
         let headers = [
-            "X: y", "x-empty:", "Accept: */*", "X:\ty\t", "User-Agent: a b", "Connection: keep-alive", "TE: trailers",
-            "Connection: close", "Connection: Content-Length", "X : y", "X\t: y", " X: y", "X_Y: z", "Trailer: X",
-            "Transfer-Encoding", "Cookie: a=b; c=d", "Upgrade: h2c", "X: \u{e4}", "Keep-Alive: 5", "X-Forwarded-For: ::1",
+            "X: y",
+            "x-empty:",
+            "Accept: */*",
+            "X:\ty\t",
+            "User-Agent: a b",
+            "Connection: keep-alive",
+            "TE: trailers",
+            "Connection: close",
+            "Connection: Content-Length",
+            "X : y",
+            "X\t: y",
+            " X: y",
+            "X_Y: z",
+            "Trailer: X",
+            "Transfer-Encoding",
+            "Cookie: a=b; c=d",
+            "Upgrade: h2c",
+            "X: \u{e4}",
+            "Keep-Alive: 5",
+            "X-Forwarded-For: ::1",
         ];
         head += one(chance, &headers);
         head += mostly(chance, "\r\n", &["\n", "\r\n ", "\r\n\t", "\0\r\n"]);
@@ -120,7 +140,11 @@ fn request(chance: &mut Chance) -> Vec<u8> {
 fn length(chance: &mut Chance, body: &str) -> String {
     let right = body.len();
     if chance.below(10) < 7 {
-        return if body.is_empty() && chance.below(2) == 0 { String::new() } else { format!("Content-Length: {right}\r\n") };
+        return if body.is_empty() && chance.below(2) == 0 {
+            String::new()
+        } else {
+            format!("Content-Length: {right}\r\n")
+        };
     }
     match chance.below(12) {
         0 => format!("Content-Length: 0{right}\r\n"),
@@ -158,7 +182,11 @@ fn chunks(chance: &mut Chance, body: &str) -> String {
         text += std::str::from_utf8(piece).unwrap();
         text += mostly(chance, "\r\n", &["\n", "", "\r\n"]);
     }
-    text += mostly(chance, "0\r\n\r\n", &["0\r\nX: y\r\n\r\n", "00\r\n\r\n", "0;x\r\n\r\n", "0\n\n", "0\r\nX: y\n\r\n", "0\r\n"]);
+    text += mostly(
+        chance,
+        "0\r\n\r\n",
+        &["0\r\nX: y\r\n\r\n", "00\r\n\r\n", "0;x\r\n\r\n", "0\n\n", "0\r\nX: y\n\r\n", "0\r\n"],
+    );
     text
 }
 
@@ -353,7 +381,8 @@ fn tiny_http_reads_what_the_guard_admits_as_the_guard_does() {
         assert!(server.recv_timeout(Duration::from_millis(1)).unwrap().is_none(), "more than we read: {}", differs());
         for (ours, theirs) in ours.headers.iter().zip(&headers) {
             for (name, value) in ours {
-                let same = |(other, its): &(String, String)| other.eq_ignore_ascii_case(name) && its.trim() == value.trim();
+                let same =
+                    |(other, its): &(String, String)| other.eq_ignore_ascii_case(name) && its.trim() == value.trim();
                 assert!(theirs.iter().any(same), "{name}: {value:?} of {}", differs());
             }
         }

@@ -42,8 +42,9 @@ fn large_bodies_together_stay_within_the_budget() {
 fn send_all_but_the_end(port: u16, over: &AtomicBool) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-    let head =
-        format!("POST /webhook HTTP/1.1\r\nHost: p\r\nContent-Type: application/json\r\nContent-Length: {BODY}\r\n\r\n");
+    let head = format!(
+        "POST /webhook HTTP/1.1\r\nHost: p\r\nContent-Type: application/json\r\nContent-Length: {BODY}\r\n\r\n"
+    );
     let piece = vec![b'x'; 64 << 10];
     let mut left = BODY - 1;
     let _ = stream.write_all(head.as_bytes());

@@ -74,10 +74,7 @@ impl Target {
     fn ignored_push(&self, bytes: usize) -> Request {
         let mut body = payload::push("owner/shop", "other", &self.commit);
         body["padding"] = "x".repeat(bytes).into();
-        Request::post("/webhook/shop")
-            .header("X-GitHub-Event", "push")
-            .json(&body)
-            .signed(crate::world::site::SECRET)
+        Request::post("/webhook/shop").header("X-GitHub-Event", "push").json(&body).signed(crate::world::site::SECRET)
     }
 
     /// A signed push is answered, in time.
@@ -96,7 +93,8 @@ impl Target {
     fn is_unharmed(&self) {
         self.is_served();
         let before = &self.before;
-        self.world.wait("the listener to be as it was", || Vital::of_listener(&self.world).rests_like(&before.listener));
+        self.world
+            .wait("the listener to be as it was", || Vital::of_listener(&self.world).rests_like(&before.listener));
         let daemon = Vital::of(self.world.daemon_pid());
         assert!(daemon.rests_like(&before.daemon).is_some(), "the daemon: {daemon:?} after {:?}", before.daemon);
         let began = Instant::now();
@@ -114,10 +112,6 @@ impl Target {
 
 impl Before {
     fn of(world: &World) -> Before {
-        Before {
-            listener: Vital::of_listener(world),
-            daemon: Vital::of(world.daemon_pid()),
-            app: world.shop().pid(),
-        }
+        Before { listener: Vital::of_listener(world), daemon: Vital::of(world.daemon_pid()), app: world.shop().pid() }
     }
 }

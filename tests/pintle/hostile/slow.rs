@@ -74,7 +74,8 @@ fn bodies_that_drip_hold_up_nobody() {
 #[test]
 fn bodies_that_are_too_large_hold_up_nobody() {
     let target = Target::with("header_timeout = \"1s\"\nbody_timeout = \"1s\"\nmax_body = \"64KiB\"");
-    let head = "POST /webhook HTTP/1.1\r\nHost: pintle\r\nContent-Type: application/json\r\nContent-Length: 65537\r\n\r\n";
+    let head =
+        "POST /webhook HTTP/1.1\r\nHost: pintle\r\nContent-Type: application/json\r\nContent-Length: 65537\r\n\r\n";
     let mut lines: Vec<Line> = (0..12).map(|_| Line::saying(target.port(), head)).collect();
     for line in &mut lines {
         assert_eq!(line.hear().map(|reply| reply.status), Some(413), "before the body came");

@@ -157,7 +157,8 @@ fn two_thousand_slow_clients_that_come_back_are_not_felt() {
     let calm = Measured::of(&target, 500, || false);
     calm.print("nobody else");
     let head = "POST /webhook HTTP/1.1\r\nHost: pintle\r\n";
-    let body = "POST /webhook HTTP/1.1\r\nHost: pintle\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n";
+    let body =
+        "POST /webhook HTTP/1.1\r\nHost: pintle\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n";
     for (name, beginning, piece) in
         [("nothing is said", "", ""), ("heads that drip", head, "X: y\r\n"), ("bodies that drip", body, "x")]
     {
