@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// Voluntary context switches of each thread of a process.
@@ -49,4 +50,24 @@ pub fn percentile(spans: &[Duration], percent: usize) -> Duration {
 /// In milliseconds, as the tables show it.
 pub fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
+}
+
+/// What was promised, and whether it was so.
+#[derive(Default)]
+pub struct Goals(Vec<(bool, String)>);
+
+impl Goals {
+    /// Notes a promise.
+    pub fn expect(&mut self, held: bool, what: &str) {
+        self.0.push((held, what.to_owned()));
+    }
+
+    /// Prints all; failure when one was not kept.
+    pub fn end(&self) -> ExitCode {
+        println!();
+        for (held, what) in &self.0 {
+            println!("{:<7} {what}", if *held { "held" } else { "MISSED" });
+        }
+        if self.0.iter().all(|(held, _)| *held) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }

@@ -18,7 +18,7 @@ mod supervisors;
 
 use births::Births;
 use fleet::{Fleet, WATCHDOG};
-use measure::{median, memory, millis, percentile, wakeups, woken_since};
+use measure::{Goals, median, memory, millis, percentile, wakeups, woken_since};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -250,24 +250,6 @@ fn name_of(pid: u32) -> String {
     match words.next() {
         Some(verb) if program == "pintle" && !verb.starts_with('-') => verb.to_owned(),
         _ => program,
-    }
-}
-
-/// What was promised, and whether it was so.
-#[derive(Default)]
-struct Goals(Vec<(bool, String)>);
-
-impl Goals {
-    fn expect(&mut self, held: bool, what: &str) {
-        self.0.push((held, what.to_owned()));
-    }
-
-    fn end(&self) -> ExitCode {
-        println!();
-        for (held, what) in &self.0 {
-            println!("{:<7} {what}", if *held { "held" } else { "MISSED" });
-        }
-        if self.0.iter().all(|(held, _)| *held) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

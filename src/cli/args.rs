@@ -99,6 +99,8 @@ Exit codes are those of `pintle deploy`.")]
     Logs(LogsArgs),
     /// The deployments so far, newest first
     History(HistoryArgs),
+    /// What came to the webhook listener, newest first: accepted, ignored or refused, and why
+    Deliveries(HistoryArgs),
     /// One deployment, step by step
     Show(NumberArgs),
     /// One deployment as a report to hand on
@@ -139,7 +141,7 @@ The exit code is the command's own.")]
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["init", "check-config", "config", "demo"]),
     ("Deploy", &["deploy", "rollback", "approve", "cancel", "forgive"]),
-    ("Look", &["status", "logs", "history", "show", "report", "releases"]),
+    ("Look", &["status", "logs", "history", "deliveries", "show", "report", "releases"]),
     ("Operate", &["start", "stop", "restart", "exec", "backup"]),
     ("Serve", &["run", "listen", "reload", "reexec"]),
     ("Shell", &["completions"]),

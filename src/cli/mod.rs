@@ -12,6 +12,7 @@ mod check_config;
 mod completions;
 mod config_show;
 mod context;
+mod deliveries;
 pub mod demo;
 pub mod demo_app;
 mod deploy;
@@ -108,6 +109,7 @@ fn dispatch(verb: &Verb, cx: &mut Context<'_>) -> Result<u8, Failure> {
         Verb::Status(args) => status::run(args, cx),
         Verb::Logs(args) => logs::run(args, cx),
         Verb::History(args) => history::history(args, cx),
+        Verb::Deliveries(args) => deliveries::run(args, cx),
         Verb::Show(args) => history::show(args, cx),
         Verb::Report(args) => report::run(args, cx),
         Verb::Releases(args) => history::releases(args, cx),

@@ -2,7 +2,9 @@
 
 use super::failure::{Failure, IO, NOT_PERMITTED};
 use crate::base::{AppName, DeployId, ReleaseName, ServiceName};
-use crate::control::{BackupsReport, DeployStatus, DeploymentReport, HistoryReport, ReleaseView, ReleasesReport};
+use crate::control::{
+    BackupsReport, DeliveriesReport, DeployStatus, DeploymentReport, HistoryReport, ReleaseView, ReleasesReport,
+};
 use crate::store::{Diary, ReleaseInfo, StoreError, Trouble};
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -14,6 +16,11 @@ pub fn history(state_dir: &Path, app: Option<&AppName>, limit: u32) -> Result<Hi
     let diary = diary(state_dir)?;
     let notices = diary.notices().map_err(unread)?.into_iter().map(|notice| notice.text).collect();
     Ok(HistoryReport { deployments: diary.history(app, limit).map_err(unread)?, notices })
+}
+
+/// `deliveries` from the diary; what was refused only the daemon knows.
+pub fn deliveries(state_dir: &Path, app: Option<&AppName>, limit: u32) -> Result<DeliveriesReport, Failure> {
+    Ok(DeliveriesReport { deliveries: diary(state_dir)?.deliveries(app, limit).map_err(unread)? })
 }
 
 /// `show N` from the diary.

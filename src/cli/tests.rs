@@ -166,6 +166,7 @@ fn without_a_daemon_the_socket_is_named_and_json_has_a_document() {
         "rollback",
         "stop",
         "history",
+        "deliveries",
         "show 7",
         "report 7",
         "releases",

@@ -90,11 +90,6 @@ fn read_listen(listen: &Section<'_>) -> Listen {
         token: secret(listen, "token"),
     };
     for (key, what) in [
-        ("memory_budget", "the budget for all bodies together"),
-        ("connections", "the limit of connections"),
-        ("header_timeout", "the deadline of a request's head"),
-        ("body_timeout", "the deadline of a request's body"),
-        ("rate_limit", "the rate limit per address"),
         ("tls", "TLS on the listener; until then let nginx do it"),
         ("dashboard", "the dashboard"),
         ("token", "the dashboard's token"),

@@ -47,6 +47,11 @@ pub enum Request {
         app: Option<AppName>,
         limit: u32,
     },
+    /// What came to the listener lately.
+    Deliveries {
+        app: Option<AppName>,
+        limit: u32,
+    },
     Show {
         number: DeployId,
     },
@@ -133,6 +138,30 @@ pub struct Delivery {
     /// Why nothing is wanted: such a delivery is only remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored: Option<String>,
+    /// Of one that wants nothing: whom it was about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<AppName>,
+    /// Not a delivery at all: what was refused, for people who look for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+}
+
+impl Delivery {
+    /// One that wants nothing yet.
+    pub fn new(id: Option<String>, trigger: Trigger, event: impl Into<String>) -> Delivery {
+        Delivery { id, trigger, event: event.into(), wants: vec![], ignored: None, apps: vec![], refused: None }
+    }
+}
+
+/// Requests that were refused, alike and in a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What the sender was answered.
+    pub why: String,
+    /// Its address, as far as addresses are counted.
+    pub from: String,
+    /// How many.
+    pub times: u32,
 }
 
 /// One app that a delivery wants deployed.
@@ -219,6 +248,7 @@ pub enum Answer {
         verdicts: Vec<Verdict>,
     },
     History(HistoryReport),
+    Deliveries(DeliveriesReport),
     Show(Box<DeploymentReport>),
     Releases(ReleasesReport),
     Backups(BackupsReport),

@@ -1,7 +1,7 @@
 //! What people and scripts are shown: the JSON shapes of `--json` (contracts.md section 1). Keys may be added, never
 //! renamed.
 
-use super::states::{AppState, DeployStatus, ListenerState, Phase, RunState, StepStatus, Trigger};
+use super::states::{AppState, DeliveryVerdict, DeployStatus, ListenerState, Phase, RunState, StepStatus, Trigger};
 use crate::base::{AppName, BackupId, Bytes, DeployId, ReleaseName, ServiceName, WallTime};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,39 @@ pub struct HistoryReport {
     /// What people should know about the diary itself (set aside as damaged, and when).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
+}
+
+/// A request to deploy that came to the listener, as `deliveries` lists it: no body, no secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct DeliveryView {
+    pub at: WallTime,
+    /// The forge's id; `None` for `/deploy`, and for what was refused: nothing a stranger says is kept.
+    pub id: Option<String>,
+    /// `None`: it was meant for no app in particular, or for none of ours.
+    pub app: Option<AppName>,
+    pub trigger: Trigger,
+    /// The event's name as the forge sent it; empty where it was refused.
+    pub event: String,
+    /// The commit, or `refs/tags/NAME`.
+    pub wanted: Option<String>,
+    pub verdict: DeliveryVerdict,
+    /// Why it was ignored or refused.
+    pub reason: Option<String>,
+    /// The deployment it began, or the one that answers it already.
+    pub deployment: Option<DeployId>,
+    /// Who sent it, where it was refused: an IPv4 address or the first half of an IPv6 one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// How often the same came in a row; more than once only where it was refused.
+    pub times: u32,
+}
+
+/// `deliveries`: newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct DeliveriesReport {
+    pub deliveries: Vec<DeliveryView>,
 }
 
 /// `show N`.

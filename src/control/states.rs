@@ -64,6 +64,18 @@ pub enum Ignored {
     UnknownApp,
 }
 
+/// What became of a request that came to the listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryVerdict {
+    /// A deployment was begun, or waits.
+    Accepted,
+    /// Genuine, and nothing was to be done.
+    Ignored,
+    /// Not genuine, or not to be read.
+    Refused,
+}
+
 /// Declares `as_str`, `Display` and `FromStr` for an enum whose JSON form is a plain string.
 macro_rules! spelled {
     ($name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
@@ -116,6 +128,8 @@ impl DeployStatus {
         !matches!(self, DeployStatus::Queued | DeployStatus::Waiting | DeployStatus::Running)
     }
 }
+
+spelled!(DeliveryVerdict { Accepted = "accepted", Ignored = "ignored", Refused = "refused" });
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

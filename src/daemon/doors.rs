@@ -13,8 +13,8 @@ use crate::base::{AppName, DeployId, ServiceName};
 use crate::config::App;
 use crate::control::wire;
 use crate::control::{
-    Answer, BackupsReport, Delivery, DeploymentReport, Followed, HistoryReport, Phase, PublicDeployment, ReleaseView,
-    ReleasesReport, Request, Trigger,
+    Answer, BackupsReport, DeliveriesReport, Delivery, DeploymentReport, Followed, HistoryReport, Phase,
+    PublicDeployment, ReleaseView, ReleasesReport, Request, Trigger,
 };
 use crate::os::cancel::Cancel;
 use crate::os::files::because;
@@ -40,6 +40,8 @@ const GUESTS: usize = 128;
 /// The loop answers at once; what it hands to the disk or to services takes longer, but not for ever.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PATIENCE_FOR_SERVICES: Duration = Duration::from_secs(900);
+/// How long a connection of the listener may lie unused.
+const IDLE: Duration = Duration::from_secs(10);
 /// Who follows a deployment that has not begun is looked after so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -136,6 +138,11 @@ fn serve(listener: &UnixListener, door: Door, desk: &Desk) {
 
 impl Desk {
     fn attend(&self, stream: UnixStream, door: Door) -> io::Result<()> {
+        let mut memory = None;
+        if door == Door::Listener {
+            // It keeps connections for its next requests; one that is not used is not worth a thread.
+            stream.set_read_timeout(Some(IDLE))?;
+        }
         let mut out = stream.try_clone()?;
         let mut lines = BufReader::new(stream);
         while let Some(line) = wire::line(&mut lines)? {
@@ -143,6 +150,7 @@ impl Desk {
                 Ok(request) if door == Door::Listener && !request.on_listener_socket() => {
                     wire::send(&mut out, &error(77, "this request is not for the listener's socket"))?;
                 }
+                Ok(Request::Deliver(delivery)) => wire::send(&mut out, &self.deliver(delivery, &mut memory))?,
                 Ok(request) => self.answer(request, door, &mut out)?,
                 Err(why) => {
                     let message = format!("not a request this daemon knows ({why}); are both of one version?");
@@ -177,7 +185,10 @@ impl Desk {
             Request::BackupPrune { app } => self.prune(&app),
             Request::Status { .. } => self.with_figures(self.ask(request, PATIENCE)),
             Request::PublicStatus => self.with_last_deployments(self.ask(request, PATIENCE)),
-            Request::Deliver(delivery) => self.deliver(delivery),
+            Request::Deliveries { ref app, limit } => {
+                let refused = self.ask(request.clone(), PATIENCE);
+                self.deliveries(refused, app.as_ref(), limit)
+            }
             Request::Start { .. } | Request::Stop { .. } | Request::Restart { .. } => {
                 self.ask(request, PATIENCE_FOR_SERVICES)
             }
@@ -202,21 +213,24 @@ impl Desk {
         })
     }
 
-    /// A delivery is judged with what the mirrors know of its commits.
-    fn deliver(&self, delivery: Delivery) -> Answer {
+    /// A delivery is judged with what mirrors and diary know of it. `memory` is the diary, opened once for many.
+    fn deliver(&self, delivery: Delivery, memory: &mut Option<Diary>) -> Answer {
         let older = delivery.wants.iter().filter(|want| {
             let app = self.app(&want.app).zip(want.wanted.commit());
             app.is_some_and(|(app, commit)| work::is_older(&self.bench, &app, commit))
         });
         let older = older.map(|want| want.app.clone()).collect();
-        let known = Known { older, seen: self.seen_before(&delivery) };
+        let known = Known { older, seen: self.seen_before(&delivery, memory) };
         self.ask_knowing(Request::Deliver(delivery), known, PATIENCE)
     }
 
     /// What became of this delivery's id, as far as the diary remembers: years, where the loop keeps a thousand.
-    fn seen_before(&self, delivery: &Delivery) -> BTreeMap<AppName, SeenDelivery> {
-        let Some(id) = &delivery.id else { return BTreeMap::new() };
-        let Ok(diary) = Diary::open_read_only(&self.bench.place.state_dir) else { return BTreeMap::new() };
+    fn seen_before(&self, delivery: &Delivery, memory: &mut Option<Diary>) -> BTreeMap<AppName, SeenDelivery> {
+        let Some(id) = delivery.id.as_ref().filter(|_| !delivery.wants.is_empty()) else { return BTreeMap::new() };
+        if memory.is_none() {
+            *memory = Diary::open_read_only(&self.bench.place.state_dir).ok();
+        }
+        let Some(diary) = memory else { return BTreeMap::new() };
         let seen = delivery.wants.iter().filter_map(|want| {
             let seen = diary.seen(&want.app, id).ok()??;
             Some((want.app.clone(), SeenDelivery { deployment: seen.deployment, status: seen.status }))
@@ -267,6 +281,18 @@ impl Desk {
             }
             Err(why) => error(3, why.to_string()),
         }
+    }
+
+    /// What the diary remembers and what the loop does (the refused, which belong to no app), newest first.
+    fn deliveries(&self, refused: Answer, app: Option<&AppName>, limit: u32) -> Answer {
+        let Answer::Deliveries(DeliveriesReport { deliveries: refused }) = refused else { return refused };
+        self.read(|diary| {
+            let mut deliveries = diary.deliveries(app, limit)?;
+            deliveries.extend(refused.into_iter().filter(|_| app.is_none()));
+            deliveries.sort_by_key(|view| std::cmp::Reverse(view.at));
+            deliveries.truncate(limit as usize);
+            Ok(Answer::Deliveries(DeliveriesReport { deliveries }))
+        })
     }
 
     /// What only the kernel knows.

@@ -1,9 +1,9 @@
 //! What the daemon knows: every app with its services, its deployments and its history, as far as decisions need it.
 
 use super::event::{RequestId, Thawed, Token};
-use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
+use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
 use crate::config::App;
-use crate::control::{Answer, DeployStatus};
+use crate::control::{Answer, DeliveryVerdict, DeliveryView, DeployStatus, Refused, Trigger};
 use crate::deploy::Deployment;
 use crate::health::Watch;
 use crate::store::{AppSnapshot, Entry};
@@ -33,6 +33,8 @@ pub struct World {
     pub notices: Vec<String>,
     /// We are ending.
     pub stopping: bool,
+    /// What the listener refused lately. Not for the diary: a stranger must not be able to wear out the disk.
+    pub(super) refused: RefusedLately,
     /// How far we are in becoming a new program.
     pub(super) reexec: Reexec,
     pub(super) instances_made: u64,
@@ -80,6 +82,42 @@ pub struct Listener {
     pub address: String,
     pub machine: Instance,
     pub process: Option<InstanceId>,
+}
+
+/// The newest refused requests, those alike in one.
+#[derive(Debug, Default)]
+pub(super) struct RefusedLately(VecDeque<DeliveryView>);
+
+/// Enough to see a misconfigured forge among strangers.
+const REFUSED_KEPT: usize = 100;
+
+impl RefusedLately {
+    pub(super) fn remember(&mut self, at: WallTime, trigger: Trigger, refused: &Refused) {
+        let alike = |view: &DeliveryView| {
+            view.reason.as_ref() == Some(&refused.why) && view.from.as_ref() == Some(&refused.from)
+        };
+        let before = self.0.iter().position(alike).and_then(|place| self.0.remove(place));
+        self.0.push_back(DeliveryView {
+            at,
+            id: None,
+            app: None,
+            trigger,
+            event: String::new(),
+            wanted: None,
+            verdict: DeliveryVerdict::Refused,
+            reason: Some(refused.why.clone()),
+            deployment: None,
+            from: Some(refused.from.clone()),
+            times: before.map_or(0, |view| view.times).saturating_add(refused.times),
+        });
+        if self.0.len() > REFUSED_KEPT {
+            self.0.pop_front();
+        }
+    }
+
+    pub(super) fn newest_first(&self) -> Vec<DeliveryView> {
+        self.0.iter().rev().cloned().collect()
+    }
 }
 
 /// What is live: the release `current` points at.

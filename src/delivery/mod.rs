@@ -249,8 +249,7 @@ fn unsigned() -> Refusal {
 
 /// Asks each app of the repository: a delivery of all that want something, or the reasons why none does.
 fn settle(told: Told<'_>, trigger: Trigger, apps: &[&AppTrigger]) -> Decision {
-    let mut delivery =
-        Delivery { id: told.id.clone(), trigger, event: told.event.clone(), wants: Vec::new(), ignored: None };
+    let mut delivery = Delivery::new(told.id.clone(), trigger, told.event.clone());
     let repository = told.repository.as_deref();
     let ours: Vec<&AppTrigger> = apps.iter().copied().filter(|app| app.is_of(repository)).collect();
     let mut reasons = Vec::new();

@@ -91,8 +91,11 @@ pub struct Stream {
     /// What the pieces are: `text/plain; charset=utf-8`, `text/event-stream`.
     pub content_type: &'static str,
     /// Writes it, on a thread of its own; its end is the answer's end, its error cuts the answer off.
-    pub write: Box<dyn FnOnce(&mut dyn Pieces) -> io::Result<()> + Send>,
+    pub write: Writing,
 }
+
+/// The work of writing a [`Stream`].
+pub type Writing = Box<dyn FnOnce(&mut dyn Pieces) -> io::Result<()> + Send>;
 
 /// Where a streamed answer is written to.
 pub trait Pieces {

@@ -1,25 +1,39 @@
-//! The asking side of `RUN/listener.sock`: one connection per request, and patience where a request is worth it.
+//! The asking side of `RUN/listener.sock`: connections that are used again, and patience where a request is worth it.
 
 use crate::control::client::{AskError, Client};
 use crate::control::{Answer, Request};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Connections kept for the next request; the daemon closes those that stay idle.
+const IDLE: usize = 8;
 
 /// Where the daemon answers.
 #[derive(Debug)]
 pub(super) struct Daemon {
     socket: PathBuf,
+    idle: Mutex<Vec<Client>>,
 }
 
 impl Daemon {
     pub(super) fn at(socket: PathBuf) -> Daemon {
-        Daemon { socket }
+        Daemon { socket, idle: Mutex::default() }
     }
 
     /// Asks once.
     pub(super) fn ask(&self, request: &Request, patience: Duration) -> Result<Answer, AskError> {
-        self.converse(request, patience).map(|(_, answer)| answer)
+        let (client, answer) = self.converse(request, patience)?;
+        self.keep(client);
+        Ok(answer)
+    }
+
+    /// [`Daemon::insist`] where no stream follows.
+    pub(super) fn insist_on_answer(&self, request: &Request, patience: Duration) -> Result<Answer, AskError> {
+        let (client, answer) = self.insist(request, patience)?;
+        self.keep(client);
+        Ok(answer)
     }
 
     /// Asks until somebody answers: a daemon that is being restarted is back within moments. A request whose
@@ -38,10 +52,29 @@ impl Daemon {
         }
     }
 
+    /// Over a connection from before, where there is one and it still works: its daemon may be gone by now.
     fn converse(&self, request: &Request, patience: Duration) -> Result<(Client, Answer), AskError> {
-        let mut client = Client::connect(&self.socket)?;
         // A timeout of nothing would be an error, not an answer.
-        let answer = client.ask(request, Some(patience.max(Duration::from_millis(1))))?;
+        let patience = Some(patience.max(Duration::from_millis(1)));
+        while let Some(mut client) = self.kept() {
+            match client.ask(request, patience) {
+                Err(AskError::Unreachable(_)) => {}
+                outcome => return outcome.map(|answer| (client, answer)),
+            }
+        }
+        let mut client = Client::connect(&self.socket)?;
+        let answer = client.ask(request, patience)?;
         Ok((client, answer))
+    }
+
+    fn kept(&self) -> Option<Client> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn keep(&self, client: Client) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE {
+            idle.push(client);
+        }
     }
 }

@@ -26,10 +26,10 @@ pub(super) fn hand_over(daemon: &Daemon, delivery: Delivery) -> Result<Vec<Verdi
         log::error!("a delivery could not be handed to the daemon: {why}");
         Reply::later("the deployment could not be written down: try again")
     };
-    match daemon.insist(&Request::Deliver(delivery), PATIENCE) {
-        Ok((_, Answer::Delivered { verdicts })) => Ok(verdicts),
-        Ok((_, Answer::Error { message, .. })) => Err(unwritten(&message)),
-        Ok((_, other)) => Err(unwritten(&format!("unexpected answer {other:?}"))),
+    match daemon.insist_on_answer(&Request::Deliver(delivery), PATIENCE) {
+        Ok(Answer::Delivered { verdicts }) => Ok(verdicts),
+        Ok(Answer::Error { message, .. }) => Err(unwritten(&message)),
+        Ok(other) => Err(unwritten(&format!("unexpected answer {other:?}"))),
         Err(error) => Err(unwritten(&error)),
     }
 }

@@ -1,16 +1,19 @@
 //! The process that the network talks to: `pintle listen`.
 //!
-//! The daemon starts it unprivileged, passes two listening sockets, the public one as descriptor 3 and the guard's as 4, and writes one [`Setup`] to its stdin;
-//! from then on it is a client of `RUN/listener.sock`. `inherit` takes what was passed, `guard` owns every public
-//! connection and lets whole requests through, `server` is all that knows tiny_http behind it, `routes` answers an [`ask::Ask`] with an [`ask::Reply`], `hooks` hands deliveries over, `wait` follows a
-//! deployment for callers that stay, `pages` shows what anybody may see, `daemon` does the asking. Line: whether a
-//! delivery counts is decided in `delivery`, what becomes of it in the daemon; nothing here touches an app.
+//! The daemon starts it unprivileged, passes it two listening sockets - the public one as descriptor 3, the guard's as 4
+//! - and writes one [`Setup`] to its stdin; from then on it is a client of `RUN/listener.sock`. `inherit` takes what was
+//! passed, `guard` owns every public connection and lets whole requests through, `server` is all that knows tiny_http
+//! behind it, `routes` answers an [`ask::Ask`] with an [`ask::Reply`], `hooks` hands deliveries over, `wait` follows a
+//! deployment for callers that stay, `pages` shows what anybody may see, `daemon` does the asking, `notes` tells it what
+//! came to nothing. Line: whether a delivery counts is decided in `delivery`, what becomes of it in the daemon; nothing
+//! here touches an app.
 
 pub mod ask;
 mod daemon;
 pub mod guard;
 mod hooks;
 mod inherit;
+mod notes;
 mod pages;
 pub mod routes;
 pub mod server;

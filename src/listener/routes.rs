@@ -4,11 +4,13 @@ use super::Setup;
 use super::ask::{Ask, Reply, Stream};
 use super::daemon::Daemon;
 use super::guard::{Admission, Entrance};
+use super::notes::Notes;
 use super::{hooks, pages, wait};
 use crate::base::Moment;
 use crate::config::Forge;
-use crate::control::Delivery;
+use crate::control::{Delivery, Trigger};
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,6 +26,7 @@ pub struct Routes {
     apps: Vec<AppTrigger>,
     max_body: u64,
     daemon: Daemon,
+    notes: Option<Notes>,
     waiters: Seats,
     couriers: Seats,
 }
@@ -56,6 +59,7 @@ impl Routes {
         Arc::new(Routes {
             apps: setup.apps,
             max_body: setup.limits.max_body,
+            notes: notes(&setup.socket),
             daemon: Daemon::at(setup.socket),
             waiters: Seats::of(WAITERS),
             couriers: Seats::of(COURIERS),
@@ -80,16 +84,32 @@ impl Routes {
             Decision::Refuse(refusal) => {
                 let level = if refusal.proven { log::Level::Warn } else { log::Level::Debug };
                 log::log!(level, "{:?} refused with {}: {}", ask.path, refusal.status, refusal.message);
+                self.note_refused(door, &refusal.message, ask);
                 Outcome::Now(Reply::error(refusal.status, refusal.message))
             }
             Decision::Ignore(ignored) => {
                 log::info!("{:?} ignored: {}", ask.path, ignored.why());
-                Outcome::Now(Reply::ignored(ignored.why()))
+                let reply = Reply::ignored(ignored.why());
+                if let Some(notes) = &self.notes {
+                    notes.ignored(Delivery { apps: ignored.apps, ..ignored.delivery });
+                }
+                Outcome::Now(reply)
             }
             Decision::Accept(delivery) => {
                 let wait = matches!(door, Door::Deploy { .. }) && ask.says("wait");
                 self.deliver(delivery, wait)
             }
+        }
+    }
+
+    fn note_refused(&self, door: Door<'_>, why: &str, ask: &Ask) {
+        let trigger = match door {
+            Door::Webhook { .. } => Trigger::Webhook,
+            Door::Deploy { .. } => Trigger::Deploy,
+        };
+        let from = ask.peer.map_or("a Unix socket".into(), |peer| peer.ip().to_string());
+        if let Some(notes) = &self.notes {
+            notes.refused(trigger, why, from);
         }
     }
 
@@ -137,6 +157,12 @@ impl Entrance for Routes {
             (Some(_), _) => Err(not_allowed("GET, HEAD")),
         }
     }
+}
+
+/// Without a thread for them there are no notes, and everything else goes on.
+fn notes(socket: &Path) -> Option<Notes> {
+    let started = Notes::start(Daemon::at(socket.to_owned()));
+    started.inspect_err(|error| log::error!("no thread for the log of deliveries: {error}")).ok()
 }
 
 fn route(path: &str) -> Option<Route<'_>> {

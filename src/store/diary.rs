@@ -8,7 +8,7 @@ use super::snapshot::{
     DELIVERIES_IN_SNAPSHOT, Deployment, GoodRelease, Notice, Quarantined, ReleaseInfo, Seen, Snapshot,
 };
 use crate::base::{AppName, Bytes, DeployId, WallTime};
-use crate::control::{BackupReport, DeploymentReport, DeploymentView, StepReport};
+use crate::control::{BackupReport, DeliveryView, DeploymentReport, DeploymentView, StepReport};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, Params, Row, ffi, params};
 use std::fs::File;
@@ -93,6 +93,18 @@ impl Diary {
         Ok(found)
     }
 
+    /// The newest `limit` requests to the listener (for one app, or all), newest first.
+    pub fn deliveries(&self, app: Option<&AppName>, limit: u32) -> Result<Vec<DeliveryView>, StoreError> {
+        let sql = "SELECT at, id, app, started_by, event, wanted, verdict, reason, deployment FROM delivery_log
+                   WHERE ?1 IS NULL OR app = ?1 ORDER BY seq DESC LIMIT ?2";
+        let mut found = Vec::new();
+        self.each(sql, params![app.map(AppName::as_str), limit], |row| {
+            found.push(logged(row)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     /// What people should know, newest first.
     pub fn notices(&self) -> Result<Vec<Notice>, StoreError> {
         let mut found = Vec::new();
@@ -158,7 +170,7 @@ impl Diary {
         mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), StoreError> {
         let read = || -> rusqlite::Result<()> {
-            let mut statement = self.connection.prepare(sql)?;
+            let mut statement = self.connection.prepare_cached(sql)?;
             let mut rows = statement.query(params)?;
             while let Some(row) = rows.next()? {
                 take(row)?;
@@ -211,6 +223,22 @@ fn seen(row: &Row<'_>) -> rusqlite::Result<Seen> {
         deployment: row.get::<_, Option<i64>>("deployment")?.map(number),
         status: perhaps(row, "status")?,
         ignored: perhaps(row, "ignored")?,
+    })
+}
+
+fn logged(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
+    Ok(DeliveryView {
+        at: WallTime(row.get("at")?),
+        id: row.get("id")?,
+        app: perhaps(row, "app")?,
+        trigger: parsed(row, "started_by")?,
+        event: row.get("event")?,
+        wanted: row.get("wanted")?,
+        verdict: parsed(row, "verdict")?,
+        reason: row.get("reason")?,
+        deployment: row.get::<_, Option<i64>>("deployment")?.map(number),
+        from: None,
+        times: 1,
     })
 }
 

@@ -5,7 +5,7 @@
 
 use super::error::StoreError;
 use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
-use crate::control::{BackupReport, DeployStatus, Ignored, Phase, StepReport, Trigger, spelled};
+use crate::control::{BackupReport, DeliveryView, DeployStatus, Ignored, Phase, StepReport, Trigger, spelled};
 use std::time::Duration;
 
 /// What a deployment does.
@@ -112,6 +112,8 @@ pub enum Entry {
         /// When it was judged.
         at: WallTime,
     },
+    /// A request came to the listener: for people who look what became of it. Only the newest are kept.
+    Logged(Box<DeliveryView>),
     /// A commit is not to be deployed again unless forced or forgiven.
     #[allow(missing_docs)]
     Quarantine { app: AppName, commit: CommitId, why: String, deployment: Option<DeployId>, at: WallTime },

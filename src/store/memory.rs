@@ -6,10 +6,11 @@
 use super::entry::{Entry, Needs};
 use super::error::StoreError;
 use super::snapshot::{
-    DELIVERIES_KEPT, Deployment, GoodRelease, NOTICES_KEPT, Notice, Quarantined, ReleaseInfo, Seen, Snapshot,
+    DELIVERIES_KEPT, Deployment, GoodRelease, LOGGED_KEPT, NOTICES_KEPT, Notice, Quarantined, ReleaseInfo, Seen,
+    Snapshot,
 };
 use crate::base::{AppName, BackupId, CommitId, DeployId, ServiceName};
-use crate::control::{BackupReport, DeployStatus, DeploymentReport, DeploymentView, Ignored, StepReport};
+use crate::control::{BackupReport, DeliveryView, DeployStatus, DeploymentReport, DeploymentView, Ignored, StepReport};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub struct Memory {
     wanted: BTreeMap<(AppName, Option<ServiceName>), bool>,
     backups: BTreeMap<(AppName, BackupId), KeptBackup>,
     live: Vec<(AppName, GoodRelease, DeployId)>,
+    logged: Vec<DeliveryView>,
     notices: Vec<Notice>,
 }
 
@@ -88,6 +90,12 @@ impl Memory {
     pub fn seen(&self, app: &AppName, id: &str) -> Option<Seen> {
         let judged = self.deliveries.get(app)?.iter().find(|judged| judged.id.as_deref() == Some(id))?;
         self.as_seen(judged)
+    }
+
+    /// The newest `limit` requests to the listener (for one app, or all), newest first.
+    pub fn deliveries(&self, app: Option<&AppName>, limit: u32) -> Vec<DeliveryView> {
+        let meant = self.logged.iter().rev().filter(|view| app.is_none() || view.app.as_ref() == app);
+        meant.take(limit as usize).cloned().collect()
     }
 
     /// What people should know, newest first.
@@ -197,6 +205,10 @@ impl Memory {
             }
             Entry::Delivery { id, app, commit, deployment, ignored, .. } => {
                 self.note_delivery(app, Judged { id, commit, deployment, ignored });
+            }
+            Entry::Logged(view) => {
+                self.logged.push(DeliveryView { from: None, times: 1, ..*view });
+                drop_oldest(&mut self.logged, LOGGED_KEPT);
             }
             Entry::Quarantine { app, commit, why, deployment, at } => {
                 self.quarantine.insert((app, commit), Quarantined { why, deployment, at });

@@ -3,10 +3,10 @@
 use super::diary::Diary;
 use super::entry::{Entry, Needs, NewDeployment};
 use super::error::StoreError;
-use super::snapshot::{DELIVERIES_KEPT, NOTICES_KEPT};
+use super::snapshot::{DELIVERIES_BEYOND, DELIVERIES_KEPT, LOGGED_KEPT, NOTICES_KEPT};
 use crate::base::{AppName, CommitId, DeployId};
-use crate::control::{BackupReport, Ignored, Phase, StepReport};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use crate::control::{BackupReport, DeliveryView, Ignored, Phase, StepReport};
+use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior, params};
 use std::time::Duration;
 
 impl Diary {
@@ -39,7 +39,7 @@ impl Diary {
 fn fits(db: &Connection, entry: &Entry) -> rusqlite::Result<Result<(), StoreError>> {
     let open = |number: DeployId| {
         let sql = "SELECT finished IS NULL FROM deployments WHERE number = ?1";
-        db.query_row(sql, [integer(number.0)], |row| row.get::<_, bool>(0)).optional()
+        db.prepare_cached(sql)?.query_row([integer(number.0)], |row| row.get::<_, bool>(0)).optional()
     };
     Ok(match entry.needs() {
         Needs::Unused(number) if open(number)?.is_some() => Err(StoreError::used(number)),
@@ -54,22 +54,22 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         Entry::Queued(new) => insert_deployment(db, new),
         Entry::Status { number, status, message } => {
             let sql = "UPDATE deployments SET status = ?2, message = ?3 WHERE number = ?1";
-            db.execute(sql, params![integer(number.0), status.as_str(), message])
+            run(db, sql, params![integer(number.0), status.as_str(), message])
         }
         Entry::Phase { number, phase, at } => {
             let sql =
                 "UPDATE deployments SET status = 'running', phase = ?2, began = coalesce(began, ?3), message = NULL
                        WHERE number = ?1";
-            db.execute(sql, params![integer(number.0), phase.as_str(), at.0])
+            run(db, sql, params![integer(number.0), phase.as_str(), at.0])
         }
         Entry::Release { number, commit, release, previous } => {
             let sql = "UPDATE deployments SET commit_id = ?2, release = ?3, previous = ?4 WHERE number = ?1";
             let previous = previous.as_ref().map(|name| name.as_str());
-            db.execute(sql, params![integer(number.0), commit.as_str(), release.as_str(), previous])
+            run(db, sql, params![integer(number.0), commit.as_str(), release.as_str(), previous])
         }
         Entry::Step { number, step, at } => insert_step(db, *number, step, at.0),
         Entry::PassedVerify { number } => {
-            db.execute("UPDATE deployments SET passed_verify = 1 WHERE number = ?1", [integer(number.0)])
+            run(db, "UPDATE deployments SET passed_verify = 1 WHERE number = ?1", [integer(number.0)])
         }
         Entry::Finished { number, status, phase, failed_phase, message, exit, took, at } => {
             let sql = "UPDATE deployments SET status = ?2, phase = ?3, failed_phase = ?4, message = ?5, exit = ?6,
@@ -77,12 +77,12 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             let failed_phase = failed_phase.map(Phase::as_str);
             let took = took.map(millis);
             let number = integer(number.0);
-            db.execute(sql, params![number, status.as_str(), phase.as_str(), failed_phase, message, exit, took, at.0])
+            run(db, sql, params![number, status.as_str(), phase.as_str(), failed_phase, message, exit, took, at.0])
         }
         Entry::WentLive { app, release, commit, deployment, at } => {
             let sql = "INSERT INTO live_history (app, release, commit_id, deployment, at) VALUES (?1, ?2, ?3, ?4, ?5)";
             let deployment = integer(deployment.0);
-            db.execute(sql, params![app.as_str(), release.as_str(), commit.as_str(), deployment, at.0])
+            run(db, sql, params![app.as_str(), release.as_str(), commit.as_str(), deployment, at.0])
         }
         Entry::Delivery { id, app, commit, deployment, ignored, reason, at } => {
             // A known id keeps its first verdict until it stands for a deployment (again).
@@ -94,49 +94,56 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             let deployment = deployment.map(|number| integer(number.0));
             let ignored = ignored.map(Ignored::as_str);
             let commit = commit.as_ref().map(CommitId::as_str);
-            db.execute(&sql, params![app.as_str(), id, commit, deployment, ignored, reason, at.0])?;
-            forget_old_deliveries(db, app)
+            run(db, &sql, params![app.as_str(), id, commit, deployment, ignored, reason, at.0])?;
+            forget_old_deliveries(db)
         }
+        Entry::Logged(view) => insert_logged(db, view),
         Entry::Quarantine { app, commit, why, deployment, at } => {
             let sql = "INSERT OR REPLACE INTO quarantine (app, commit_id, why, deployment, at)
                        VALUES (?1, ?2, ?3, ?4, ?5)";
             let deployment = deployment.map(|number| integer(number.0));
-            db.execute(sql, params![app.as_str(), commit.as_str(), why, deployment, at.0])
+            run(db, sql, params![app.as_str(), commit.as_str(), why, deployment, at.0])
         }
         Entry::Forgiven { app, commit } => {
             let sql = "DELETE FROM quarantine WHERE app = ?1 AND commit_id = ?2";
-            db.execute(sql, params![app.as_str(), commit.as_str()])
+            run(db, sql, params![app.as_str(), commit.as_str()])
         }
         Entry::Wanted { app, service, down } => {
             if service.is_none() {
-                db.execute("DELETE FROM wanted WHERE app = ?1", [app.as_str()])?;
+                run(db, "DELETE FROM wanted WHERE app = ?1", [app.as_str()])?;
             }
             let service = service.as_ref().map_or("", |name| name.as_str());
             let sql = "INSERT OR REPLACE INTO wanted (app, service, down) VALUES (?1, ?2, ?3)";
-            db.execute(sql, params![app.as_str(), service, down])
+            run(db, sql, params![app.as_str(), service, down])
         }
         Entry::Backup { report, commit, deployment } => insert_backup(db, report, commit.as_ref(), *deployment),
         Entry::BackupVerified { app, id, at } => {
             let sql = "UPDATE backups SET verified = ?3 WHERE app = ?1 AND id = ?2";
-            db.execute(sql, params![app.as_str(), id.as_str(), at.0])
+            run(db, sql, params![app.as_str(), id.as_str(), at.0])
         }
         Entry::BackupGone { app, id, at } => {
             let sql = "UPDATE backups SET gone = ?3 WHERE app = ?1 AND id = ?2";
-            db.execute(sql, params![app.as_str(), id.as_str(), at.0])
+            run(db, sql, params![app.as_str(), id.as_str(), at.0])
         }
         Entry::Notice { text, at } => {
-            db.execute("INSERT INTO notices (text, at) VALUES (?1, ?2)", params![text, at.0])?;
+            run(db, "INSERT INTO notices (text, at) VALUES (?1, ?2)", params![text, at.0])?;
             let sql = "DELETE FROM notices WHERE seq <= (SELECT max(seq) FROM notices) - ?1";
-            db.execute(sql, [NOTICES_KEPT as i64])
+            run(db, sql, [NOTICES_KEPT as i64])
         }
     }
     .map(|_rows| ())
 }
 
+/// Statements are few and told often: each is understood once.
+fn run(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
+    db.prepare_cached(sql)?.execute(params)
+}
+
 fn insert_deployment(db: &Connection, new: &NewDeployment) -> rusqlite::Result<usize> {
     let sql = "INSERT INTO deployments (number, app, kind, requested, commit_id, release, status, phase, started_by,
                forced, retry_of, asked, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
-    db.execute(
+    run(
+        db,
         sql,
         params![
             integer(new.number.0),
@@ -161,7 +168,7 @@ fn insert_step(db: &Connection, number: DeployId, step: &StepReport, ended: i64)
                VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM steps WHERE deployment = ?1), ?2, ?3, ?4, ?5, ?6, ?7)";
     let duration = (step.duration_seconds * 1000.0).round() as i64;
     let (phase, status) = (step.phase.as_str(), step.status.as_str());
-    db.execute(sql, params![integer(number.0), step.name, phase, status, step.exit, ended, duration])
+    run(db, sql, params![integer(number.0), step.name, phase, status, step.exit, ended, duration])
 }
 
 fn insert_backup(
@@ -177,7 +184,8 @@ fn insert_backup(
                bytes_new = excluded.bytes_new, release = excluded.release, commit_id = excluded.commit_id,
                deployment = excluded.deployment, verified = coalesce(excluded.verified, verified),
                status = excluded.status, gone = NULL";
-    db.execute(
+    run(
+        db,
         sql,
         params![
             report.app.as_str(),
@@ -194,10 +202,37 @@ fn insert_backup(
     )
 }
 
-fn forget_old_deliveries(db: &Connection, app: &AppName) -> rusqlite::Result<usize> {
-    let sql = "DELETE FROM deliveries WHERE app = ?1 AND seq <=
-               (SELECT seq FROM deliveries WHERE app = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)";
-    db.execute(sql, params![app.as_str(), DELIVERIES_KEPT as i64])
+fn insert_logged(db: &Connection, view: &DeliveryView) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO delivery_log (at, id, app, started_by, event, wanted, verdict, reason, deployment)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    run(
+        db,
+        sql,
+        params![
+            view.at.0,
+            view.id,
+            view.app.as_ref().map(AppName::as_str),
+            view.trigger.as_str(),
+            view.event,
+            view.wanted,
+            view.verdict.as_str(),
+            view.reason,
+            view.deployment.map(|number| integer(number.0)),
+        ],
+    )?;
+    let sql = "DELETE FROM delivery_log WHERE seq <= (SELECT max(seq) FROM delivery_log) - ?1";
+    run(db, sql, [LOGGED_KEPT as i64])
+}
+
+/// Counting ten thousand rows for each delivery would be most of its cost: it is done now and then, for all apps.
+fn forget_old_deliveries(db: &Connection) -> rusqlite::Result<usize> {
+    if db.last_insert_rowid() % DELIVERIES_BEYOND as i64 != 0 {
+        return Ok(0);
+    }
+    let sql = "DELETE FROM deliveries WHERE seq IN (SELECT seq FROM (
+                   SELECT seq, row_number() OVER (PARTITION BY app ORDER BY seq DESC) AS nth FROM deliveries)
+               WHERE nth > ?1)";
+    run(db, sql, [DELIVERIES_KEPT as i64])
 }
 
 /// Numbers and sizes fit into SQLite's signed integers by far; one that does not is cut to the largest.

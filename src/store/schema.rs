@@ -111,6 +111,19 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE deliveries_of_commits_or_tags RENAME TO deliveries;
     CREATE UNIQUE INDEX deliveries_once ON deliveries (app, id);
     CREATE INDEX deliveries_in_order ON deliveries (app, seq);",
+    // 3: what came to the listener, for people; unlike `deliveries` no decision reads it
+    "CREATE TABLE delivery_log (
+        seq           INTEGER PRIMARY KEY,
+        at            INTEGER NOT NULL,
+        id            TEXT,
+        app           TEXT,
+        started_by    TEXT NOT NULL,
+        event         TEXT NOT NULL,
+        wanted        TEXT,
+        verdict       TEXT NOT NULL,
+        reason        TEXT,
+        deployment    INTEGER
+    ) STRICT;",
 ];
 
 /// The version this program writes and reads.

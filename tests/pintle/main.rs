@@ -11,6 +11,7 @@ mod adoption_mid_deploy;
 mod backups;
 mod changes;
 mod cli;
+mod deliveries;
 mod deploy;
 mod examples;
 mod hostile;

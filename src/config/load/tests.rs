@@ -300,8 +300,7 @@ fn root_needs_a_user_or_a_clear_word() {
 fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
     let scratch = Scratch::new("notices");
     scratch.write("etc/pintle.env", "T=t\nEMPTY=\n");
-    let host = "[listen]\ndashboard = true\ntls = \"self-signed\"\nrate_limit = \"30/min\"\nconnections = 9\nmemory_budget = \"48MiB\"\n\
-                header_timeout = \"5s\"\nbody_timeout = \"5s\"\ntoken = { env = \"T\" }\n[health]\ncpu_percent = [90, 98]\n\
+    let host = "[listen]\ndashboard = true\ntls = \"self-signed\"\ntoken = { env = \"T\" }\n[health]\ncpu_percent = [90, 98]\n\
                 [notify.slack]\nurl = { env = \"EMPTY\" }\n[dns.duckdns]\nsubdomain = \"x\"\ntoken = { env = \"T\" }\n";
     let app = "image = \"x/y\"\n[trigger]\nforge = \"gitea\"\nsecret = { env = \"T\" }\npoll = \"5m\"\nrate_limit = \"6/hour\"\n\
                window = \"02:00-05:00\"\napproval = true\n[service.web]\nrun = [\"a\"]\nhandover = \"port\"\nready = \"notify\"\n\
@@ -320,11 +319,6 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
     let mut expected = vec![
         "listen.dashboard",
         "listen.tls",
-        "listen.rate_limit",
-        "listen.connections",
-        "listen.memory_budget",
-        "listen.header_timeout",
-        "listen.body_timeout",
         "listen.token",
         "health",
         "notify.slack",

@@ -154,13 +154,10 @@ impl Simulation {
         };
         let webhook = self.random.percent(85);
         self.deliveries_made += 1;
-        let delivery = Delivery {
-            id: webhook.then(|| format!("delivery-{}", self.deliveries_made)),
-            trigger: if webhook { control::Trigger::Webhook } else { control::Trigger::Deploy },
-            event: "push".into(),
-            wants: vec![Want { app, wanted: Wanted::Commit(commit) }],
-            ignored: None,
-        };
+        let id = webhook.then(|| format!("delivery-{}", self.deliveries_made));
+        let trigger = if webhook { control::Trigger::Webhook } else { control::Trigger::Deploy };
+        let wants = vec![Want { app, wanted: Wanted::Commit(commit) }];
+        let delivery = Delivery { wants, ..Delivery::new(id, trigger, "push") };
         self.deliver(delivery.clone());
         if self.random.percent(10) {
             self.deliver(delivery.clone());

@@ -5,8 +5,11 @@ use super::super::event::{Known, RequestId};
 use super::super::world::{AppWorld, Pending, SeenDelivery, World};
 use super::apps::{Verb, no_such_app};
 use super::deploys::row_of;
-use crate::base::{AppName, BackupId, CommitId, DeployId, Moment, ReleaseName};
-use crate::control::{Answer, Delivery, DeployAsked, DeployStatus, Ignored, Request, Trigger, Verdict, Want, Wanted};
+use crate::base::{AppName, BackupId, CommitId, DeployId, Moment, ReleaseName, WallTime};
+use crate::control::{
+    Answer, DeliveriesReport, Delivery, DeliveryVerdict, DeliveryView, DeployAsked, DeployStatus, Ignored, Request,
+    Trigger, Verdict, Want, Wanted,
+};
 use crate::deploy::plan::DataToRestore;
 use crate::deploy::{Deployment, Input, Kind};
 use crate::store::Entry;
@@ -43,6 +46,11 @@ impl World {
             Request::PublicStatus => {
                 actions.push(Action::Answer { to: from, answer: Answer::PublicStatus(self.public_status()) });
             }
+            Request::Deliveries { .. } => {
+                let deliveries = self.refused.newest_first();
+                let answer = Answer::Deliveries(DeliveriesReport { deliveries });
+                actions.push(Action::Answer { to: from, answer });
+            }
             Request::Deliver(delivery) => self.delivered(now, from, delivery, known, actions),
             Request::Deploy(asked) => self.deploy_asked(now, from, asked, actions),
             Request::Rollback { app, to, with_data } => self.rollback_asked(now, from, app, to, with_data, actions),
@@ -78,7 +86,11 @@ impl World {
         known: &Known,
         actions: &mut Vec<Action>,
     ) {
+        if let Some(refused) = &delivery.refused {
+            self.refused.remember(now.wall, delivery.trigger, refused);
+        }
         let (mut verdicts, mut entries, mut deployments) = (vec![], vec![], vec![]);
+        entries.extend(noted(&delivery, now.wall));
         let mut twin_is_being_written = false;
         for Want { app, wanted } in delivery.wants {
             let id = delivery.id.clone();
@@ -115,6 +127,19 @@ impl World {
                 app.remember_delivery(id, SeenDelivery { deployment, status });
             }
             if ignored != Some(Ignored::UnknownApp) {
+                entries.push(Entry::Logged(Box::new(DeliveryView {
+                    at: now.wall,
+                    id: id.clone(),
+                    app: Some(app.clone()),
+                    trigger: delivery.trigger,
+                    event: delivery.event.clone(),
+                    wanted: Some(wanted.requested()),
+                    verdict: if ignored.is_none() { DeliveryVerdict::Accepted } else { DeliveryVerdict::Ignored },
+                    reason: why.clone(),
+                    deployment,
+                    from: None,
+                    times: 1,
+                })));
                 let commit = wanted.commit().cloned();
                 entries.push(Entry::Delivery { id, app, commit, deployment, ignored, reason: why, at: now.wall });
             }
@@ -298,6 +323,30 @@ impl World {
         let entries = vec![Entry::Forgiven { app: name.clone(), commit: bad.clone() }];
         let pending = Pending::Forgiveness { app: name, commit: bad.clone(), to: from };
         self.record(entries, pending, actions);
+    }
+}
+
+/// What is to be remembered of a delivery that wants nothing: a line for each app it was about.
+fn noted(delivery: &Delivery, at: WallTime) -> Vec<Entry> {
+    let Some(why) = &delivery.ignored else { return vec![] };
+    let entry = |app: Option<AppName>| {
+        Entry::Logged(Box::new(DeliveryView {
+            at,
+            id: delivery.id.clone(),
+            app,
+            trigger: delivery.trigger,
+            event: delivery.event.clone(),
+            wanted: None,
+            verdict: DeliveryVerdict::Ignored,
+            reason: Some(why.clone()),
+            deployment: None,
+            from: None,
+            times: 1,
+        }))
+    };
+    match &delivery.apps[..] {
+        [] => vec![entry(None)],
+        apps => apps.iter().cloned().map(Some).map(entry).collect(),
     }
 }
 

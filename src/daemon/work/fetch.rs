@@ -180,7 +180,8 @@ pub fn is_older(bench: &Bench, app: &App, commit: &CommitId) -> bool {
         let frozen = releases.frozen(&live)?;
         let live = frozen.and_then(|document| CommitId::new(document["commit"].as_str()?).ok());
         let Some(live) = live.filter(|live| live != commit) else { return Ok(false) };
-        Ok(Mirror::open(&app_dir, &app.source)?.relation(&live, commit)? == Relation::Older)
+        let mirror = Mirror::open(&app_dir, &app.source)?;
+        Ok(!mirror.surely_lacks(commit) && mirror.relation(&live, commit)? == Relation::Older)
     };
     look().unwrap_or(false)
 }

@@ -7,6 +7,7 @@
 
 use super::access::{Remote, shown};
 use super::complaint::{Cause, cause, gist};
+use super::presence::{Presence, presence};
 use super::{Call, Failure, Limits, harmless, text};
 use crate::base::{CommitId, TagName, WallTime};
 use crate::config::Source;
@@ -203,6 +204,11 @@ impl Mirror {
             Err(Failure::Failed(128, said)) if said.contains("Not a valid commit name") => Ok(false),
             Err(failure) => Err(failure.because(&format!("ask whether {commit} is on branch {}", self.branch))),
         }
+    }
+
+    /// Whether the mirror was never given `commit`. Asks no git; where it is not sure the answer is no.
+    pub fn surely_lacks(&self, commit: &CommitId) -> bool {
+        presence(&self.path, commit) == Presence::Absent
     }
 
     /// How `wanted` stands to `live`.

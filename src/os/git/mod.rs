@@ -2,7 +2,8 @@
 //!
 //! Every call runs with a clean environment, never asks anyone anything, runs no hook and meets outside strings only
 //! after they were checked. `access` is how git proves who it is, `mirror` the bare copy of the configured branch,
-//! `checkout` a working tree from it, `complaint` what git's error texts mean for people. Line: nothing here knows
+//! `checkout` a working tree from it, `presence` whether an object is
+//! there at all, `complaint` what git's error texts mean for people. Line: nothing here knows
 //! releases or deploys.
 
 mod access;
@@ -11,6 +12,7 @@ mod complaint;
 #[cfg(test)]
 pub(in crate::os) mod fixture;
 mod mirror;
+mod presence;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::{BackupId, Bytes, ServiceName};
-use crate::control::{BackupReport, Ignored, StepReport, StepStatus};
+use crate::control::{BackupReport, DeliveryVerdict, DeliveryView, Ignored, StepReport, StepStatus};
 
 /// A small generator of numbers (splitmix64): the same seed gives the same story.
 struct Dice(u64);
@@ -47,7 +47,7 @@ impl Dice {
 
     /// Any entry, mostly one that fits.
     fn entry(&mut self) -> Entry {
-        let kinds = [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15];
+        let kinds = [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16];
         match self.one_of(&kinds) {
             0 => Entry::Queued(NewDeployment {
                 number: self.number(),
@@ -131,6 +131,19 @@ impl Dice {
                 Entry::Backup { report, commit: self.maybe(Dice::commit), deployment: self.maybe(Dice::number) }
             }
             13 => Entry::BackupVerified { app: self.app(), id: self.backup(), at: self.time() },
+            15 => Entry::Logged(Box::new(DeliveryView {
+                at: self.time(),
+                id: self.maybe(Dice::text),
+                app: self.maybe(Dice::app),
+                trigger: self.one_of(Trigger::ALL),
+                event: self.text(),
+                wanted: self.maybe(Dice::text),
+                verdict: self.one_of(DeliveryVerdict::ALL),
+                reason: self.maybe(Dice::text),
+                deployment: self.maybe(Dice::number),
+                from: self.maybe(Dice::text),
+                times: 1 + self.roll(9) as u32,
+            })),
             14 => Entry::BackupGone { app: self.app(), id: self.backup(), at: self.time() },
             _ => Entry::Notice { text: self.text(), at: self.time() },
         }
@@ -177,11 +190,13 @@ fn compare_answers(diary: &Diary, memory: &Memory) {
     assert_eq!(diary.snapshot().unwrap(), memory.snapshot());
     assert_eq!(diary.history(None, 1000).unwrap(), memory.history(None, 1000));
     assert_eq!(diary.notices().unwrap(), memory.notices());
+    assert_eq!(diary.deliveries(None, 2000).unwrap(), memory.deliveries(None, 2000));
     for number in (0..42).map(DeployId) {
         assert_eq!(diary.show(number).unwrap(), memory.show(number));
     }
     for app in ["clinic", "labs", "nutrition", "unheard-of"].map(app) {
         assert_eq!(diary.history(Some(&app), 5).unwrap(), memory.history(Some(&app), 5));
+        assert_eq!(diary.deliveries(Some(&app), 7).unwrap(), memory.deliveries(Some(&app), 7));
         assert_eq!(diary.releases_info(&app).unwrap(), memory.releases_info(&app));
         assert_eq!(diary.backups(&app).unwrap(), memory.backups(&app));
         for id in (0..10).map(|n| format!("id-{n}")) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::{BackupId, Bytes, ServiceName};
-use crate::control::{BackupReport, Ignored, StepReport, StepStatus};
+use crate::control::{BackupReport, DeliveryVerdict, DeliveryView, Ignored, StepReport, StepStatus};
 
 #[test]
 fn a_deployment_comes_back_as_it_was_told() {
@@ -169,13 +169,14 @@ fn old_delivery_ids_are_forgotten_but_only_the_oldest() {
         at: at(n as i64),
     };
     let (busy, quiet) = (app("busy"), app("quiet"));
-    let count = snapshot::DELIVERIES_KEPT + 3;
+    let count = snapshot::DELIVERIES_KEPT + 2 * snapshot::DELIVERIES_BEYOND;
     let mut entries = vec![delivery(&quiet, 0)];
     entries.extend((0..count).map(|n| delivery(&busy, n)));
     let mut memory = Memory::new();
     memory.record(&entries).unwrap();
     diary.record(&entries).unwrap();
-    for (n, kept) in [(0, false), (2, false), (3, true), (count - 1, true)] {
+    let oldest_kept = count - snapshot::DELIVERIES_KEPT;
+    for (n, kept) in [(0, false), (2, false), (oldest_kept, true), (count - 1, true)] {
         assert_eq!(diary.seen(&busy, &n.to_string()).unwrap().is_some(), kept, "{n}");
         assert_eq!(memory.seen(&busy, &n.to_string()).is_some(), kept, "{n}");
     }
@@ -184,6 +185,34 @@ fn old_delivery_ids_are_forgotten_but_only_the_oldest() {
     assert_eq!(known, memory.snapshot());
     let ids: Vec<_> = known.apps[&busy].deliveries.iter().map(|seen| seen.id.parse::<usize>().unwrap()).collect();
     assert_eq!(ids, (count - snapshot::DELIVERIES_IN_SNAPSHOT..count).collect::<Vec<_>>());
+}
+
+#[test]
+fn of_what_came_to_the_listener_the_newest_thousand_are_kept() {
+    let scratch = Scratch::new();
+    let mut diary = open(&scratch);
+    let logged = |n: usize| {
+        Entry::Logged(Box::new(DeliveryView {
+            at: at(n as i64),
+            id: Some(n.to_string()),
+            app: n.is_multiple_of(2).then(|| app("clinic")),
+            trigger: Trigger::Webhook,
+            event: "push".into(),
+            wanted: Some(commit(1).to_string()),
+            verdict: DeliveryVerdict::Ignored,
+            reason: Some("another branch".into()),
+            deployment: None,
+            from: None,
+            times: 1,
+        }))
+    };
+    let count = snapshot::LOGGED_KEPT + 7;
+    diary.record(&(0..count).map(logged).collect::<Vec<_>>()).unwrap();
+    let ids =
+        |views: Vec<DeliveryView>| views.into_iter().filter_map(|view| view.id?.parse().ok()).collect::<Vec<usize>>();
+    let all = ids(diary.deliveries(None, u32::MAX).unwrap());
+    assert_eq!(all, (7..count).rev().collect::<Vec<_>>());
+    assert_eq!(ids(diary.deliveries(Some(&app("clinic")), 2).unwrap()), [count - 1, count - 3]);
 }
 
 #[test]
