@@ -215,6 +215,10 @@ impl Connection {
                 Ok(step) => {
                     used += step.used;
                     outcome = receiving.keep(step.body, house.now.mono);
+                    // A chunk that is too large is refused by its announcement, as a length is.
+                    if receiving.decoder.at_least() > receiving.most {
+                        outcome = Err(too_large(receiving.most));
+                    }
                 }
                 Err(_) => outcome = Err(Reply::error(400, "the body's chunks cannot be read")),
             }

@@ -95,6 +95,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_chunk_that_is_too_large_is_refused_before_it_comes() {
+        let head = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let refused = |chunks: &str| read(10, [format!("{head}{chunks}").as_bytes()]).refused;
+        assert_eq!(refused("a\r\n"), None);
+        assert_eq!(refused("b\r\n"), Some(413));
+        assert_eq!(refused("8\r\n01234567\r\n3\r\n"), Some(413));
+    }
+
+    #[test]
     fn empty_lines_before_a_request_are_few() {
         let request = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
         let few = format!("{request}\r\n\r\n{request}\r\n{request}");

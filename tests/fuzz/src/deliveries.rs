@@ -68,9 +68,9 @@ pub fn check(apps: &[AppTrigger], proof: Proof, input: &[u8]) {
             assert!((400..500).contains(&refusal.status), "{refusal:?}");
             fit_to_be_shown(&refusal.message);
         }
-        Decision::Ignore(why) => {
-            assert!(genuine || shows_the_secret, "ignored without a signature: {why}");
-            fit_to_be_shown(&why);
+        Decision::Ignore(ignored) => {
+            assert!(genuine || shows_the_secret, "ignored without a signature: {ignored:?}");
+            fit_to_be_shown(ignored.why());
         }
         Decision::Accept(delivery) => {
             assert!(genuine || shows_the_secret, "accepted without a signature: {delivery:?}");

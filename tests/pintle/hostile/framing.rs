@@ -27,6 +27,14 @@ struct Seen {
     body: Vec<u8>,
 }
 
+impl Seen {
+    /// Without what is only another way to write the same target: the absolute form, and a query of nothing.
+    fn new(method: &str, target: &str, body: Vec<u8>) -> Seen {
+        let target = target.strip_prefix("http://pintle").unwrap_or(target);
+        Seen { method: method.to_owned(), target: target.strip_suffix('?').unwrap_or(target).to_owned(), body }
+    }
+}
+
 /// What the guard made of a stream.
 struct Admitted {
     requests: Vec<Seen>,
@@ -38,7 +46,7 @@ fn admitted(stream: &[u8]) -> Admitted {
     let reading = guard::read(MAX_BODY, [stream]);
     let requests = reading.asks.iter().map(|ask| {
         let query = if ask.query.is_empty() { String::new() } else { format!("?{}", ask.query) };
-        Seen { method: ask.method.clone(), target: ask.path.clone() + &query, body: ask.body.clone() }
+        Seen::new(&ask.method, &(ask.path.clone() + &query), ask.body.clone())
     });
     Admitted {
         requests: requests.collect(),
@@ -284,7 +292,7 @@ fn recorded(stream: TcpStream) -> Option<Seen> {
     reader.read_exact(&mut body).ok()?;
     let answer = "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let _ = reader.get_mut().write_all(answer.as_bytes());
-    Some(Seen { method, target, body })
+    Some(Seen::new(&method, &target, body))
 }
 
 #[test]
@@ -361,8 +369,7 @@ fn tiny_http_reads_what_the_guard_admits_as_the_guard_does() {
                     let mut body = Vec::new();
                     let read = request.as_reader().read_to_end(&mut body);
                     assert!(read.is_ok(), "{}: {read:?}", shown(&bytes));
-                    let (method, target) = (request.method().to_string(), request.url().to_owned());
-                    theirs.push(Seen { method, target, body });
+                    theirs.push(Seen::new(&request.method().to_string(), request.url(), body));
                     let pair = |header: &tiny_http::Header| (header.field.to_string(), header.value.to_string());
                     headers.push(request.headers().iter().map(pair).collect::<Vec<_>>());
                     let _ = request.respond(tiny_http::Response::empty(204));
