@@ -141,8 +141,12 @@ impl Connection {
     fn proceed(&mut self, house: &mut House<'_>) -> Option<Whole> {
         if matches!(self.state, State::Head) {
             let blank = head::blank(&self.inbox);
-            self.blanks += blank.len();
-            self.inbox.drain(blank);
+            if !blank.is_empty() {
+                self.blanks += blank.len();
+                self.inbox.drain(blank);
+                // It may have looked at the first half of an empty line.
+                self.scan = Scan::default();
+            }
             if self.blanks > BLANKS {
                 let why = "empty lines where a request should be";
                 self.turn_away(Refused { status: 400, why }, house.now);

@@ -19,6 +19,8 @@ pub struct Reading {
     pub asks: Vec<Ask>,
     /// The status by which the guard itself ended the connection.
     pub refused: Option<u16>,
+    /// Whether nothing of what the client sends further would be read.
+    pub is_over: bool,
 }
 
 /// Reads what one client sends, piece by piece. Every path takes a body of `max_body` bytes, and every request is
@@ -43,13 +45,14 @@ pub fn read<'a>(max_body: u64, pieces: impl IntoIterator<Item = &'a [u8]>) -> Re
         now: Moment { mono: Duration::ZERO, wall: WallTime(0) },
     };
     let mut connection = Connection::new(Peer::Unix, Duration::ZERO);
-    let mut reading = Reading { asks: Vec::new(), refused: None };
+    let mut reading = Reading { asks: Vec::new(), refused: None, is_over: false };
     for piece in pieces {
         if connection.reads() {
             let whole = connection.receive(piece, &mut house);
             reading.answer(&mut connection, whole, &mut house);
         }
     }
+    reading.is_over = connection.is_closed() || connection.is_lingering();
     reading
 }
 
@@ -93,6 +96,14 @@ impl Entrance for Anywhere {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by the fuzz target: with the empty line cut in two the byte behind it was not looked at.
+    #[test]
+    fn an_empty_line_in_two_pieces_hides_nothing() {
+        let bytes = b"\r\n\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+        assert_eq!(read(1, [&bytes[..]]).refused, Some(400));
+        assert_eq!(read(1, bytes.chunks(1)), read(1, [&bytes[..]]));
+    }
 
     #[test]
     fn a_chunk_that_is_too_large_is_refused_before_it_comes() {

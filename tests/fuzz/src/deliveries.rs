@@ -62,15 +62,16 @@ pub fn check(apps: &[AppTrigger], proof: Proof, input: &[u8]) {
     let door = if says("deploy") { Door::Deploy { app } } else { Door::Webhook { app, forge: None } };
 
     let decision = decide(apps, &RequestHead { door, headers: &headers, now: NOW }, body);
-    let shows_the_secret = head.contains(SECRET);
+    // A fuzzer learns the secret from comparisons such as this one.
+    let shows_the_secret = String::from_utf8_lossy(input).contains(SECRET);
     match decision {
         Decision::Refuse(refusal) => {
             assert!((400..500).contains(&refusal.status), "{refusal:?}");
-            fit_to_be_shown(&refusal.message);
+            fit_to_be_shown(&refusal.message, shows_the_secret);
         }
         Decision::Ignore(ignored) => {
             assert!(genuine || shows_the_secret, "ignored without a signature: {ignored:?}");
-            fit_to_be_shown(ignored.why());
+            fit_to_be_shown(ignored.why(), shows_the_secret);
         }
         Decision::Accept(delivery) => {
             assert!(genuine || shows_the_secret, "accepted without a signature: {delivery:?}");
@@ -85,7 +86,8 @@ pub fn check(apps: &[AppTrigger], proof: Proof, input: &[u8]) {
 }
 
 /// A sentence for a log and for whoever sent this: bounded, on one line, without the secret.
-fn fit_to_be_shown(sentence: &str) {
+fn fit_to_be_shown(sentence: &str, with_the_secret: bool) {
     assert!(!sentence.is_empty() && sentence.len() <= 4096, "{} bytes: {sentence:.200}", sentence.len());
-    assert!(!sentence.contains(SECRET) && !sentence.chars().any(char::is_control), "{sentence:?}");
+    assert!(with_the_secret || !sentence.contains(SECRET), "{sentence:?}");
+    assert!(!sentence.chars().any(char::is_control), "{sentence:?}");
 }

@@ -5,7 +5,7 @@ pub mod scratch;
 
 use hmac::{Hmac, KeyInit, Mac};
 
-/// What every webhook of these targets is signed with. A fuzzer does not find it by chance.
+/// What every webhook of these targets is signed with.
 pub const SECRET: &str = "a-secret-of-more-than-thirty-two-bytes";
 
 /// HMAC-SHA256, without the code under test.

@@ -27,7 +27,8 @@ fuzz_target!(|input: &[u8]| {
             format!("{}{other}{}", &right[..at], &right[at + 1..])
         }
     };
-    let hex_may_be_capital = |text: &str| Some(format!("sha256={}", text.strip_prefix("sha256=")?.to_ascii_lowercase()));
+    let hex_may_be_capital =
+        |text: &str| Some(format!("sha256={}", text.strip_prefix("sha256=")?.to_ascii_lowercase()));
     let by_the_older = format!("sha256={}", hex_of_mac(b"an older one", body));
     let meant = hex_may_be_capital(&offered);
     let expected = (!key.is_empty() && meant.as_ref() == Some(&right)) || meant == Some(by_the_older);

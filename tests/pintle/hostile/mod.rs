@@ -20,12 +20,16 @@ mod slowhttptest;
 mod strangers;
 mod vital;
 
+use crate::world::wait::wait_quietly;
 use crate::world::{App, Reply, Request, World, payload};
 use std::time::{Duration, Instant};
 use vital::Vital;
 
 /// How long a good request may take while nothing else is asked of the listener.
 const IN_TIME: Duration = Duration::from_secs(2);
+
+/// How long it may take to give up what an attack left behind: longer than any deadline of the guard's.
+const REST: Duration = Duration::from_secs(30);
 
 /// A world under attack, and how it was before.
 struct Target {
@@ -61,6 +65,10 @@ impl Target {
         Target { before: Before::of(&target.world), ..target }
     }
 
+    fn listener(&self) -> i32 {
+        Vital::of_listener(&self.world).pid
+    }
+
     fn port(&self) -> u16 {
         self.world.hook
     }
@@ -93,10 +101,12 @@ impl Target {
     fn is_unharmed(&self) {
         self.is_served();
         let before = &self.before;
-        self.world
-            .wait("the listener to be as it was", || Vital::of_listener(&self.world).rests_like(&before.listener));
-        let daemon = Vital::of(self.world.daemon_pid());
-        assert!(daemon.rests_like(&before.daemon).is_some(), "the daemon: {daemon:?} after {:?}", before.daemon);
+        for (name, pid, before) in
+            [("listener", self.listener(), before.listener), ("daemon", self.world.daemon_pid(), before.daemon)]
+        {
+            let rests = wait_quietly(REST, || Vital::of(pid).rests_like(&before));
+            assert!(rests.is_some(), "the {name} is {:?}, and was {before:?}\n{}", Vital::of(pid), self.said());
+        }
         let began = Instant::now();
         let status = self.world.status();
         assert!(began.elapsed() < IN_TIME, "`status` took {:?}", began.elapsed());
