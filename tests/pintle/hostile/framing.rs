@@ -240,7 +240,7 @@ impl Tally {
         println!("{name}: {self:?}");
         assert!(self.admitted > self.streams / 2 && self.with_body > self.streams / 10, "{self:?}");
         assert!(self.chunked > self.streams / 30 && self.refused_by_us > self.streams / 10, "{self:?}");
-        assert!(self.equal > self.streams / 2, "{self:?}");
+        assert!(self.equal > self.streams / 3, "{self:?}");
     }
 }
 
@@ -390,9 +390,11 @@ fn tiny_http_reads_what_the_guard_admits_as_the_guard_does() {
             tally.refused_by_them += 1;
             continue;
         }
-        if server.recv_timeout(Duration::from_millis(1)).unwrap().is_some() {
-            // Of several Connection headers it knows the first.
-            assert!(ours.is_over, "more than we read: {}", differs());
+        if ours.requests.last().is_some_and(|request| request.target == "/last") {
+            let more = server.recv_timeout(Duration::from_millis(1)).unwrap();
+            assert!(more.is_none(), "more than we read: {}", differs());
+        } else {
+            // We hung up before the end; of several Connection headers it knows the first, and may go on.
             server = serve();
         }
         for (ours, theirs) in ours.headers.iter().zip(&headers) {
