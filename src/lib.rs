@@ -32,7 +32,7 @@
 //! | [`control`] | what can be asked of the daemon and what it answers; the JSON shapes of `--json` |
 //! | *thinking* | |
 //! | [`delivery`] | a request's head and bytes: accept, ignore with a reason, refuse |
-//! | [`deploy`] | a deployment: its plan, its machine, its recovery, what its end means |
+//! | [`deploy`] | a deployment: what it waits for, its plan, its machine, its recovery, what its end means |
 //! | [`supervise`] | an instance's machine, what it says, backoff, who makes way for whom, where clients are sent |
 //! | [`health`] | when to look, and what the looks mean together |
 //! | [`backup`] | names, roots, manifest, what may be reused, what is kept |

@@ -88,7 +88,10 @@ fn show_text(report: &DeploymentReport, style: &Style) -> String {
         }
         text += &format!("\n{}", table.text(style));
     }
-    if !deployment.status.is_final() {
+    if deployment.status == DeployStatus::Waiting {
+        text +=
+            &format!("\n`pintle cancel {0}` ends it, `pintle logs --deploy {0} -f` watches it\n", deployment.number.0);
+    } else if !deployment.status.is_final() {
         text +=
             &format!("\nin phase {}; `pintle logs --deploy {} -f` watches it\n", deployment.phase, deployment.number.0);
     }
@@ -109,7 +112,8 @@ pub fn facts(report: &DeploymentReport, style: &Style) -> String {
     fact("commit", deployment.commit.clone());
     fact("release", deployment.release.as_ref().map(ToString::to_string));
     fact("before", report.previous.as_ref().map(ToString::to_string));
-    fact("trigger", Some(deployment.trigger.to_string()));
+    let approved = if report.approved { ", approved by a person" } else { "" };
+    fact("trigger", Some(format!("{}{approved}", deployment.trigger)));
     fact("started", Some(style.time(deployment.started)));
     let after = took(deployment).map(|took| format!(", after {took}")).unwrap_or_default();
     fact("finished", deployment.finished.map(|time| format!("{}{after}", style.time(time))));

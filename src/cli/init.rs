@@ -231,14 +231,56 @@ fn told(cx: &mut Context<'_>, wanted: &Wanted, files: &Files, written: &[PathBuf
             text += &format!("{deed} {}\n", path.display());
         }
         text += &format!("\nThe webhook's form at {}:\n", spelled(wanted.forge));
-        text += &format!("  Payload URL   {payload_url}\n  Content type  application/json\n");
-        text += &format!("  Secret        {secret}\n  Events        just the push event\n\nNext:\n");
+        let form = form(wanted, &payload_url, &secret);
+        let width = form.iter().map(|(label, _)| label.len()).max().unwrap_or_default() + 2;
+        for (label, value) in form {
+            text += &format!("  {label:width$}{value}\n");
+        }
+        text += "\nNext:\n";
         for (number, step) in next.iter().enumerate() {
             text += &format!("  {}. {step}\n", number + 1);
         }
         text
     })?;
     Ok(0)
+}
+
+/// The fields of the forge's form by the names they have there, and what belongs into each.
+fn form(wanted: &Wanted, url: &str, secret: &str) -> Vec<(&'static str, String)> {
+    let json = || "application/json".to_owned();
+    let (url, secret) = (url.to_owned(), secret.to_owned());
+    match wanted.forge {
+        ForgeName::Github => vec![
+            ("Payload URL", url),
+            ("Content type", json()),
+            ("Secret", secret),
+            ("Events", "just the push event".into()),
+        ],
+        ForgeName::Gitlab => vec![
+            ("URL", url),
+            ("Secret token", secret),
+            (
+                "Signing token",
+                "better, where the form has one: put what GitLab shows (whsec_...) into that file instead".into(),
+            ),
+            ("Trigger", "Push events".into()),
+        ],
+        ForgeName::Gitea | ForgeName::Forgejo => vec![
+            ("Target URL", url),
+            ("HTTP method", "POST".into()),
+            ("POST content type", json()),
+            ("Secret", secret),
+            ("Trigger on", "Push events".into()),
+            ("Branch filter", wanted.branch.clone()),
+        ],
+        ForgeName::Gogs => vec![
+            ("Payload URL", url),
+            ("Content type", json()),
+            ("Secret", secret),
+            ("Events", "just the push event".into()),
+        ],
+        ForgeName::Bitbucket => vec![("URL", url), ("Secret", secret), ("Triggers", "Repository: Push".into())],
+    }
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ mod tests {
     use super::super::testing::Scratch;
     use super::*;
     use crate::base::{CommitId, Moment};
-    use crate::control::{Phase, Trigger};
+    use crate::control::{Pass, Phase, Trigger};
     use crate::store::{Entry, Kind, NewDeployment};
 
     #[test]
@@ -223,6 +223,7 @@ mod tests {
                 status: DeployStatus::Queued,
                 trigger: Trigger::Cli,
                 forced: false,
+                pass: Pass::None,
                 retry_of: None,
                 message: None,
                 asked: at,

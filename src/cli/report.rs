@@ -141,6 +141,7 @@ mod tests {
                 step("rollback", Phase::Rollback, StepStatus::Success, None),
             ],
             previous: Some("000041-88aa001".parse().unwrap()),
+            approved: false,
             exit: Some(4),
             log: None,
         };

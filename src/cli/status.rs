@@ -5,10 +5,10 @@ use super::context::{Context, SOON, unexpected};
 use super::failure::Failure;
 use super::place;
 use super::style::{Cell, Style, Table, Tone, Toned};
-use crate::base::{Bytes, DeployId, Span};
+use crate::base::{Bytes, Moment, Span, WallTime};
 use crate::control::{
-    Answer, AppState, AppView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, Request, ServiceView,
-    StatusReport,
+    Answer, AppState, AppView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, Request,
+    ServiceView, StatusReport, TlsView, WaitingView,
 };
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ pub fn run(args: &AppArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
     let app = place::app_or_all(cx, args.app.as_deref())?;
     match cx.ask(&Request::Status { app }, SOON)? {
         Answer::Status(report) => {
-            cx.answer(&report, |style| text(&report, style))?;
+            cx.answer(&report, |style| text(&report, style, Moment::now().wall))?;
             Ok(0)
         }
         _ => Err(unexpected()),
     }
 }
 
-fn text(report: &StatusReport, style: &Style) -> String {
+fn text(report: &StatusReport, style: &Style, now: WallTime) -> String {
     let daemon = &report.daemon;
     let mut text = format!(
         "pintle {} up {} (pid {}), {}\n{}\n",
@@ -34,11 +34,12 @@ fn text(report: &StatusReport, style: &Style) -> String {
         listener(&report.listener, style),
         host(&report.host)
     );
+    text += &report.listener.tls.as_ref().map(certificate).unwrap_or_default();
     for notice in &report.notices {
         text += &format!("{} {notice}\n", style.paint(Tone::Bad, "!"));
     }
     for app in &report.apps {
-        text += &format!("\n{}", app_text(app, style));
+        text += &format!("\n{}", app_text(app, style, now));
     }
     if report.apps.is_empty() {
         text += "\nno app is configured; `pintle init` writes a first configuration\n";
@@ -56,6 +57,16 @@ fn listener(listener: &ListenerView, style: &Style) -> String {
     }
 }
 
+/// What whoever trusts this host's certificate compares.
+fn certificate(tls: &TlsView) -> String {
+    match (&tls.fingerprint, tls.expires) {
+        (Some(fingerprint), Some(expires)) => {
+            format!("TLS: {} until {expires}\n  SHA-256 {fingerprint}\n", tls.kind.replace("files", "certificate"))
+        }
+        _ => format!("TLS: {}, no certificate yet\n", tls.kind.replace("files", "certificate")),
+    }
+}
+
 fn host(host: &HostView) -> String {
     let disk = match (host.disk_free_bytes, host.disk_total_bytes) {
         (Some(free), Some(total)) => format!(", disk {} free of {}", Bytes(free), Bytes(total)),
@@ -64,7 +75,7 @@ fn host(host: &HostView) -> String {
     format!("{} up {}{disk}", host.hostname, seconds(host.uptime_seconds))
 }
 
-fn app_text(app: &AppView, style: &Style) -> String {
+fn app_text(app: &AppView, style: &Style, now: WallTime) -> String {
     let mut text = format!(
         "{}: {}",
         style.paint(Tone::Strong, app.app.as_str()),
@@ -77,21 +88,29 @@ fn app_text(app: &AppView, style: &Style) -> String {
     if let Some(number) = app.deploying {
         text += &format!(", deployment {number} under way");
     }
-    if !app.waiting.is_empty() {
-        let waiting: Vec<String> = app.waiting.iter().map(DeployId::to_string).collect();
-        text += &format!(", waiting: {}", waiting.join(", "));
-    }
     text.push('\n');
+    for waiting in &app.waiting {
+        text += &waiting_text(waiting, now);
+    }
     if !app.services.is_empty() {
         text += &services(&app.services, style);
     }
     for service in &app.services {
         text += &sayings(service);
     }
+    text += &app.poll.as_ref().map(|poll| poll_text(poll, style)).unwrap_or_default();
     for probe in &app.probes {
         text += &probe_text(probe, app.state, style);
     }
     text
+}
+
+/// A deployment that has not begun, and why.
+fn waiting_text(waiting: &WaitingView, now: WallTime) -> String {
+    let commit = waiting.commit.as_deref().map(|commit| format!(" ({})", super::history::short(commit)));
+    let soonest = waiting.until.map(|until| format!("; at the earliest in {}", seconds(until.since(now).as_secs())));
+    let (commit, soonest) = (commit.unwrap_or_default(), soonest.unwrap_or_default());
+    format!("  deployment {}{commit} {}{soonest}\n", waiting.number, super::history::one_line(&waiting.reason))
 }
 
 fn services(services: &[ServiceView], style: &Style) -> String {
@@ -153,6 +172,20 @@ fn probe_text(probe: &ProbeView, app: AppState, style: &Style) -> String {
         _ => String::new(),
     };
     format!("  probe {} {verdict}{message}\n", probe.name)
+}
+
+/// When its branch was last looked at, with what result, and when it is next.
+fn poll_text(poll: &PollView, style: &Style) -> String {
+    let next = match poll.next {
+        Some(next) => format!("next look {}", style.time(next)),
+        None => "next look when the network comes back".into(),
+    };
+    let (Some(last), Some(result)) = (poll.last, &poll.result) else {
+        return format!("  branch not looked at yet, {next}\n");
+    };
+    let result = super::history::one_line(result);
+    let result = if poll.ok == Some(false) { style.paint(Tone::Bad, &result) } else { result };
+    format!("  branch looked at {}: {result}; {next}\n", style.time(last))
 }
 
 fn seconds(seconds: u64) -> String {

@@ -289,10 +289,11 @@ branch = "main"
 allow_root = true
 [trigger]
 secret = { file = "secrets/shop" }
-poll = "5m"
 [service.web]
 run = "./web"
 env = { KEY = "${TOKEN}" }
+[backup]
+every = "24h"
 "#;
 
 #[test]

@@ -26,7 +26,7 @@ pub fn thaw(name: &AppName, frozen: &Value, dir: &Path, environment: &Environmen
     let mut problems = Vec::new();
     let text = std::fs::read_to_string(dir.join(ENV)).unwrap_or_default();
     let variables = variables(&dir.join(ENV), Some(&text), &mut problems);
-    let context = Context { dir, environment, variables, frozen: true };
+    let context = Context { dir, environment, variables, frozen: true, accepted: false };
     let sheet = Sheet::new(&context, PathBuf::from(format!("{name} as it was deployed")), "");
     let app = definition(frozen).map(|table| app::read(&sheet, name.clone(), table));
     if app.is_none() {

@@ -12,13 +12,42 @@ pub(super) const HASHES: [(&str, Hash); 2] = [("sha256", Hash::Sha256), ("sha512
 pub(super) fn read(generic: &Section<'_>) -> Option<Generic> {
     let header = generic.parsed("header", header);
     generic.missing("header", r#"name the header that holds the signature: header = "X-Signature""#);
-    let hash = generic.parsed("hash", hash).unwrap_or(Hash::Sha256);
-    let value = generic.parsed("value", value).unwrap_or_else(|| Pattern(vec![Part::Hex]));
-    let signed = generic.parsed("signed", signed).unwrap_or_else(|| Pattern(vec![Part::Body]));
-    let (timestamp, id) = (generic.parsed("timestamp", self::header), generic.parsed("id", self::header));
-    let time_is_signed = signed.0.contains(&Part::Timestamp);
-    let time_is_sent = timestamp.is_some() || value.0.contains(&Part::Timestamp);
-    if time_is_signed && !time_is_sent && !generic.has("timestamp") {
+    let (value, signed) = (generic.parsed("value", value), generic.parsed("signed", signed));
+    // What was misread was said already, and nothing follows from it.
+    let unclear = generic.has("value") && value.is_none() || generic.has("signed") && signed.is_none();
+    let read = Generic {
+        header: header.unwrap_or_default(),
+        hash: generic.parsed("hash", hash).unwrap_or(Hash::Sha256),
+        value: value.unwrap_or_else(|| Pattern(vec![Part::Hex])),
+        signed: signed.unwrap_or_else(|| Pattern(vec![Part::Body])),
+        timestamp: generic.parsed("timestamp", self::header),
+        id: generic.parsed("id", self::header),
+        commit: generic.parsed("commit", pointer),
+        reference: generic.parsed("ref", pointer),
+        repository: generic.parsed("repository", pointer),
+        event: generic.parsed("event", pointer),
+        event_is: generic.line("event_is"),
+    };
+    if !unclear {
+        check_what_is_signed(generic, &read);
+    }
+    generic.missing("commit", r#"say where in the JSON the commit is: commit = "/after""#);
+    if !generic.has("ref") {
+        let text = "is missing: every commit that is sent is taken for one of the branch, until it is fetched";
+        generic.notice("ref", text);
+    }
+    if read.event_is.is_some() && !generic.has("event") {
+        let advice = r#"say where in the JSON the event is: event = "/type""#;
+        generic.problem("event_is", "is compared with nothing", advice);
+    }
+    (!read.header.is_empty()).then_some(read)
+}
+
+/// Whatever is signed must be sent, and a time that is sent must be signed.
+fn check_what_is_signed(generic: &Section<'_>, read: &Generic) {
+    let time_is_signed = read.signed.0.contains(&Part::Timestamp);
+    let time_is_sent = generic.has("timestamp") || read.value.0.contains(&Part::Timestamp);
+    if time_is_signed && !time_is_sent {
         let advice = r#"write where the time is: timestamp = "X-Timestamp" (a header), or {timestamp} in value"#;
         generic.problem("signed", "signs a time that is sent nowhere", advice);
     } else if time_is_sent && !time_is_signed {
@@ -26,36 +55,9 @@ pub(super) fn read(generic: &Section<'_>) -> Option<Generic> {
         let key = if generic.has("timestamp") { "timestamp" } else { "value" };
         generic.problem(key, "is about a time that is not signed, which proves nothing", advice);
     }
-    if signed.0.contains(&Part::Id) && id.is_none() && !generic.has("id") {
+    if read.signed.0.contains(&Part::Id) && !generic.has("id") {
         generic.problem("signed", "signs an id that is sent nowhere", r#"name its header: id = "X-Delivery""#);
     }
-    let commit = generic.parsed("commit", pointer);
-    generic.missing("commit", r#"say where in the JSON the commit is: commit = "/after""#);
-    let event = generic.parsed("event", pointer);
-    let event_is = generic.line("event_is");
-    if event_is.is_some() && !generic.has("event") {
-        let advice = r#"say where in the JSON the event is: event = "/type""#;
-        generic.problem("event_is", "is compared with nothing", advice);
-    }
-    let reference = generic.parsed("ref", pointer);
-    let repository = generic.parsed("repository", pointer);
-    if !generic.has("ref") {
-        generic
-            .notice("ref", "is missing: every commit that is sent is taken for one of the branch, until it is fetched");
-    }
-    Some(Generic {
-        header: header?,
-        hash,
-        value,
-        signed,
-        timestamp,
-        id,
-        commit,
-        reference,
-        repository,
-        event,
-        event_is,
-    })
 }
 
 fn header(text: &str) -> Result<String, Misread> {

@@ -4,8 +4,8 @@ use super::read::Section;
 use super::secret::{secret, secret_or_empty};
 use super::sheet::{Context, Sheet};
 use super::units::{self, Misread};
-use super::{Address, Host, Listen, Rate, Tls};
-use crate::base::Bytes;
+use super::{Address, Certificate, Half, Host, Listen, Rate, Tls, Unfit};
+use crate::base::{Bytes, Moment, WallTime};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,11 +89,7 @@ fn read_listen(listen: &Section<'_>) -> Listen {
         dashboard: listen.boolean("dashboard").unwrap_or(true),
         token: secret(listen, "token"),
     };
-    for (key, what) in [
-        ("tls", "TLS on the listener; until then let nginx do it"),
-        ("dashboard", "the dashboard"),
-        ("token", "the dashboard's token"),
-    ] {
+    for (key, what) in [("dashboard", "the dashboard"), ("token", "the dashboard's token")] {
         listen.not_active(key, what);
     }
     if read.max_body > read.memory_budget {
@@ -110,15 +106,32 @@ fn read_tls(listen: &Section<'_>) -> Option<Tls> {
             let tls = listen.table("tls")?;
             let path = |key| {
                 tls.missing(key, "write the path of a PEM file");
-                tls.line(key).map(PathBuf::from)
+                tls.line(key).map(|path| listen.sheet.context.dir.join(path))
             };
             let (cert, key) = (path("cert"), path("key"));
-            Some(Tls::Files { cert: cert?, key: key? })
+            let (cert, key) = (cert?, key?);
+            // The accepted files are read when others are broken: the applications run then, whatever became of TLS.
+            if !listen.sheet.context.accepted {
+                check_certificate(&tls, &cert, &key, Moment::now().wall);
+            }
+            Some(Tls::Files { cert, key })
         }
         _ => {
             let advice = r#"write "self-signed" or { cert = "path", key = "path" }; leave it out for plain HTTP"#;
             listen.problem("tls", "is no way to do TLS", advice);
             None
+        }
+    }
+}
+
+fn check_certificate(tls: &Section<'_>, cert: &Path, key: &Path, now: WallTime) {
+    match Certificate::read(cert, key) {
+        Err(Unfit { part: Half::Cert, wrong, advice }) => tls.problem("cert", wrong, advice),
+        Err(Unfit { part: Half::Key, wrong, advice }) => tls.problem("key", wrong, advice),
+        Ok(certificate) => {
+            if let Some(worry) = certificate.worry(now) {
+                tls.notice("cert", format!("{} {worry}", cert.display()));
+            }
         }
     }
 }

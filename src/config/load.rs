@@ -66,7 +66,8 @@ impl Config {
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let (files, mut problems, mut notices) = Files::read(files_dir);
         let variables = variables(&files_dir.join(ENV), files.env.as_deref(), &mut problems);
-        let context = Context { dir: &dir, environment, variables, frozen: false };
+        let accepted = std::path::absolute(files_dir).is_ok_and(|files_dir| files_dir != dir);
+        let context = Context { dir: &dir, environment, variables, frozen: false, accepted };
 
         let mut sheets = Vec::new();
         let host = files.host.as_deref().and_then(|text| {
@@ -173,7 +174,7 @@ impl Paths {
     pub fn locate_with(dir: &Path, environment: &Environment) -> Paths {
         let text = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
         let variables = variables(&dir.join(ENV), Some(&text(ENV)), &mut Vec::new());
-        let context = Context { dir, environment, variables, frozen: false };
+        let context = Context { dir, environment, variables, frozen: false, accepted: false };
         let (state_dir, runtime_dir) = host::directories(&context, &dir.join(HOST), &text(HOST));
         Paths { state_dir, runtime_dir, apps: Files::names(dir) }
     }

@@ -2,7 +2,7 @@
 //!
 //! `files` reads the texts once; `read` takes their TOML apart key by key, `sheet` collects every problem; `host`
 //! and `app` (with a reader per table) turn them into the types below; `secret` and `text` resolve what a file may
-//! only point at; `load` joins all of it. `frozen` keeps an application's definition beside a release, `accept` the
+//! only point at, `certificate` reads what TLS is done with; `load` joins all of it. `frozen` keeps an application's definition beside a release, `accept` the
 //! last good files beside the state; `template` writes the first files, `show` what was understood. A [`Config`] that
 //! exists is one the daemon can run: cycles, clashing ports, literal secrets and unknown keys were refused on the way.
 //! Line: nothing here starts, deploys or listens; whether a path or a user exists is asked only where the check says so.
@@ -10,6 +10,7 @@
 mod accept;
 mod app;
 mod backup;
+mod certificate;
 mod files;
 mod frozen;
 mod generic;
@@ -33,6 +34,7 @@ mod units;
 mod write;
 
 pub use accept::{ACCEPTED, accept, is_accepted};
+pub use certificate::{Certificate, Half, Unfit};
 pub use files::Files;
 pub use frozen::{freeze, thaw};
 pub use load::{Environment, Loaded, LookUp, Paths};
@@ -277,7 +279,7 @@ pub struct Trigger {
     pub repository: Option<String>,
     /// `[trigger.generic]`, for the forge of that name.
     pub generic: Option<Generic>,
-    /// How often the branch is looked at; `None`: only at the start and when the network is back.
+    /// How often the branch is looked at; `None`: only at the start and when the network is back; zero: never.
     pub poll: Option<Duration>,
     /// How many deploys may begin by themselves in a span; more wait, and the newest wins.
     pub rate_limit: Option<Rate>,

@@ -143,7 +143,7 @@ fn refused<T>(sheet: &Sheet<'_>, path: &str, misread: Misread) -> Option<T> {
 /// Longer than any key or token; what is longer was named by mistake.
 const LONGEST: u64 = 64 * 1024;
 
-fn private_content(file: &Path) -> Result<Vec<u8>, Misread> {
+pub(super) fn private_content(file: &Path) -> Result<Vec<u8>, Misread> {
     let shown = file.display();
     let opened = open(file)?;
     let metadata = opened.metadata().map_err(|error| unreadable(file, &error))?;
@@ -155,7 +155,7 @@ fn private_content(file: &Path) -> Result<Vec<u8>, Misread> {
 }
 
 /// As [`private_content`] where systemd guards the directory (its access lists show as group bits).
-fn content(file: &Path) -> Result<Vec<u8>, Misread> {
+pub(super) fn content(file: &Path) -> Result<Vec<u8>, Misread> {
     read(file, open(file)?)
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Context<'e> {
     pub variables: BTreeMap<String, String>,
     /// A definition frozen beside a release: secrets are not looked up, keys of another version are passed over.
     pub frozen: bool,
+    /// The last accepted files, read because the ones in `dir` are broken: the applications are to run all the same.
+    pub accepted: bool,
 }
 
 impl Context<'_> {

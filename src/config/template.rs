@@ -16,16 +16,50 @@ pub fn host_template(listen: &str) -> String {
 /// `user`: who runs steps and services; without one the line is there to be filled in, which a daemon that runs as
 /// root insists on.
 pub fn app_template(name: &AppName, repository: &str, branch: &str, forge: Forge, user: Option<&str>) -> String {
-    let forge = trigger::FORGES.iter().find(|(_, known)| *known == forge).map_or("github", |(word, _)| word);
+    let word = trigger::FORGES.iter().find(|(_, known)| *known == forge).map_or("github", |(word, _)| word);
     let user = match user {
         Some(user) => format!("user = {}", quoted(user)),
         None => "#user = \"pi\"".to_owned(),
     };
-    APP.replace("@NAME@", name.as_str())
-        .replace("@FORGE@", &quoted(forge))
+    APP.replace("@EVENTS@", events(forge))
+        .replace("@NAME@", name.as_str())
+        .replace("@FORGE@", &quoted(word))
         .replace("@USER@", &user)
         .replace("@BRANCH@", &quoted(branch))
         .replace("@GIT@", &quoted(repository))
+}
+
+/// What there is to say about the events of a forge.
+fn events(forge: Forge) -> &'static str {
+    match forge {
+        Forge::Gitlab => {
+            r##"# Deploy when the branch is pushed. To wait for CI, and for the pipeline of that name (workflow: name:) if it has one:
+#on = ["pipeline"]
+#workflow = "Deploy pipeline"
+# What may have started the pipeline; a merge request's never counts. Also: on = ["tag"], on = ["release"].
+#workflow_events = ["push", "web"]
+"##
+        }
+        Forge::Bitbucket => {
+            r##"# Deploy when the branch is pushed. To wait for CI (Bitbucket Cloud), for the build status of this name or key:
+#on = ["pipeline"]
+#workflow = "build"
+"##
+        }
+        Forge::Gogs | Forge::Generic => {
+            r##"# Deploy when the branch is pushed; or when a tag on it is.
+#on = ["tag"]
+"##
+        }
+        Forge::Github | Forge::Gitea | Forge::Forgejo => {
+            r##"# Deploy when the branch is pushed. To wait for CI: on = ["workflow_run"] and the workflow's name (or file: ci.yml).
+#on = ["workflow_run"]
+#workflow = "CI"
+# Which runs of the workflow count; a pull request's does not. Also: on = ["tag"], on = ["release"].
+#workflow_events = ["push", "workflow_dispatch"]
+"##
+        }
+    }
 }
 
 const HOST: &str = r##"# Pintle on this machine. Applications have a file each: apps/NAME.toml beside this one.
@@ -60,6 +94,8 @@ address = @LISTEN@
 #rate_limit = "30/min"
 # Proxies whose word is taken for where a call comes from.
 #trust_forwarded = ["127.0.0.1"]
+# TLS without nginx: a certificate made here (`pintle status` shows its fingerprint), or { cert = "PATH", key = "PATH" }.
+#tls = "self-signed"
 # A dashboard on the same address.
 #dashboard = true
 
@@ -117,14 +153,10 @@ branch = @BRANCH@
 forge = @FORGE@
 # Put the content of this file into the webhook's form as the secret.
 secret = { file = "secrets/@NAME@" }
-# Deploy when the branch is pushed. To wait for CI: on = ["workflow_run"] and the workflow's name.
-#on = ["workflow_run"]
-#workflow = "CI"
-# Which runs of the workflow count; a pull request's does not.
-#workflow_events = ["push", "workflow_dispatch"]
-# The repository as the forge names it; derived from git above where it can be.
+@EVENTS@# The repository as the forge names it; derived from git above where it can be.
 #repository = "OWNER/NAME"
-# Ask the repository now and then, for machines that no webhook reaches.
+# Ask the repository now and then, for machines that no webhook reaches. Without it: once at the start and when the
+# network is back, for a push that was missed; "off": never.
 #poll = "5m"
 # Put off what comes too often; wait for a quiet hour; wait for `pintle approve`.
 #rate_limit = "6/hour"

@@ -5,6 +5,7 @@ use super::secret::secrets;
 use super::units::{self, Misread};
 use super::{Forge, Generic, Trigger, TriggerEvent};
 use super::{generic, source};
+use std::time::Duration;
 
 /// The forges by the names they are configured with.
 pub(super) const FORGES: [(&str, Forge); 7] = [
@@ -85,13 +86,16 @@ pub(super) fn read(trigger: &Section<'_>, git: &str) -> Trigger {
         workflow,
         repository: trigger.parsed("repository", repository).or_else(|| repository_of(git, forge)),
         generic: read_generic(trigger, forge),
-        poll: trigger.positive_duration("poll"),
+        poll: trigger.parsed("poll", interval),
         rate_limit: trigger.parsed("rate_limit", units::rate),
         window: trigger.parsed("window", units::window),
         approval: trigger.boolean("approval").unwrap_or(false),
     };
-    read_what_is_to_come(trigger);
-    if !trigger.has("secret") {
+    read_poll(trigger, &read);
+    let is_polled = read.poll.is_some_and(|interval| !interval.is_zero());
+    if !trigger.has("secret") && is_polled {
+        // Behind NAT that is how it is meant.
+    } else if !trigger.has("secret") {
         trigger.notice("secret", "is missing: no webhook is accepted for this application");
     } else if read.repository.is_none() {
         trigger
@@ -103,6 +107,9 @@ pub(super) fn read(trigger: &Section<'_>, git: &str) -> Trigger {
     }
     read
 }
+
+/// Who asks a forge more often than this is a nuisance.
+const FREQUENT: Duration = Duration::from_secs(30);
 
 fn is_damaged_key(secret: &[u8]) -> bool {
     use base64::Engine;
@@ -141,6 +148,32 @@ fn read_event(trigger: &Section<'_>, forge: Forge, workflow: bool) -> TriggerEve
         trigger.notice("workflow", "is missing: any run of the forge's CI that succeeds on the branch deploys");
     }
     first
+}
+
+/// `poll`: a span, or "off" for none at all, which is zero.
+fn interval(text: &str) -> Result<Duration, Misread> {
+    match text {
+        "off" => Ok(Duration::ZERO),
+        text => match units::duration(text)? {
+            Duration::ZERO => Err(Misread::new("is no time at all", r#"write a span as in "5m", or "off""#)),
+            span => Ok(span),
+        },
+    }
+}
+
+/// What a look at the branch cannot know.
+fn read_poll(trigger: &Section<'_>, read: &Trigger) {
+    let Some(interval) = read.poll.filter(|interval| !interval.is_zero()) else { return };
+    let by_ci = read.on.iter().any(|event| matches!(event, TriggerEvent::WorkflowRun | TriggerEvent::Pipeline));
+    if by_ci {
+        trigger.notice("poll", "deploys the branch's tip whether its CI passed or not; leave it out to wait for CI");
+    } else if read.on.iter().any(|event| *event != TriggerEvent::Push) {
+        trigger
+            .notice("poll", "deploys the branch's tip, also between the events in on; leave it out to wait for them");
+    }
+    if interval < FREQUENT {
+        trigger.notice("poll", "is short: forges slow down or shut out who asks more often than every 30s");
+    }
 }
 
 /// An event by its name, if the forge can send it.
@@ -189,13 +222,6 @@ fn read_generic(trigger: &Section<'_>, forge: Forge) -> Option<Generic> {
     }
 }
 
-fn read_what_is_to_come(trigger: &Section<'_>) {
-    trigger.not_active("poll", "polling");
-    trigger.not_active("rate_limit", "the limit of deploys");
-    trigger.not_active("window", "deploy windows");
-    trigger.not_active("approval", "approvals");
-}
-
 /// The repository as the forge names it, from the source's address: GitLab has groups within groups, everybody else an
 /// owner and a name.
 fn repository_of(git: &str, forge: Forge) -> Option<String> {
@@ -227,3 +253,6 @@ fn repository(text: &str) -> Result<String, Misread> {
     let good = text.split('/').count() >= 2 && text.split('/').all(part);
     if good { Ok(text.into()) } else { Err(Misread::new("is not a repository's name", r#"write "OWNER/NAME""#)) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,6 +214,9 @@ pub enum Verdict {
         reason: Ignored,
         #[serde(default)]
         deployment: Option<DeployId>,
+        /// How that deployment stands.
+        #[serde(default)]
+        state: Option<DeployStatus>,
     },
 }
 

@@ -77,6 +77,9 @@ pub struct DeploymentReport {
     pub steps: Vec<StepReport>,
     /// The release that was live before.
     pub previous: Option<ReleaseName>,
+    /// A person let it begin (`pintle approve`).
+    #[serde(default)]
+    pub approved: bool,
     /// What `pintle deploy` ends with for it; `None` while it is not final.
     pub exit: Option<u8>,
     /// The log file's path on the server.
@@ -142,6 +145,20 @@ pub struct ListenerView {
     pub pid: Option<u32>,
     pub address: Option<String>,
     pub state: ListenerState,
+    /// `None`: plain HTTP.
+    #[serde(default)]
+    pub tls: Option<TlsView>,
+}
+
+/// What the listener does TLS with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TlsView {
+    /// `self-signed` or `files`.
+    pub kind: String,
+    /// SHA-256 of the certificate as openssl writes it: `AB:CD:…`; `None`: there is none yet, and no listener runs.
+    pub fingerprint: Option<String>,
+    /// When it ends.
+    pub expires: Option<WallTime>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -163,13 +180,42 @@ pub struct AppView {
     pub commit: Option<String>,
     /// The deployment under way.
     pub deploying: Option<DeployId>,
-    /// Deployments that wait.
+    /// Deployments that have not begun, in the order in which they may.
     #[serde(default)]
-    pub waiting: Vec<DeployId>,
+    pub waiting: Vec<WaitingView>,
+    /// When its branch is looked at; `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollView>,
     /// The last look of each probe.
     #[serde(default)]
     pub probes: Vec<ProbeView>,
     pub services: Vec<ServiceView>,
+}
+
+/// A deployment that has not begun, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct WaitingView {
+    pub number: DeployId,
+    /// As it was asked for; `None`: the branch's tip.
+    pub commit: Option<String>,
+    /// In a sentence: "waits for ...".
+    pub reason: String,
+    /// Before that it does not begin by itself; `None`: it begins when its turn comes, or when a person says so.
+    pub until: Option<WallTime>,
+}
+
+/// The last look at an app's branch, and the next one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PollView {
+    /// When the last look ended; `None`: none since the daemon began.
+    pub last: Option<WallTime>,
+    /// Whether the repository answered then.
+    pub ok: Option<bool>,
+    /// What was seen, or why nothing was, in a sentence.
+    pub result: Option<String>,
+    /// When the next look is due by this host's clock; `None`: when the network is back, or one is under way.
+    pub next: Option<WallTime>,
 }
 
 /// The last look of a probe at a running app.

@@ -52,6 +52,19 @@ pub enum Trigger {
     Retry,
 }
 
+/// What lets a deployment past gates that others wait at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    /// Nothing does.
+    #[default]
+    None,
+    /// A person approved it.
+    Approved,
+    /// It repeats what a person ordered.
+    Person,
+}
+
 /// Why a want needs no deploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,6 +131,7 @@ spelled!(Phase {
 spelled!(Trigger {
     Webhook = "webhook", Deploy = "deploy", Poll = "poll", Cli = "cli", Hook = "hook", Retry = "retry",
 });
+spelled!(Pass { None = "none", Approved = "approved", Person = "person" });
 spelled!(Ignored {
     Duplicate = "duplicate", Live = "live", Older = "older", Quarantined = "quarantined", UnknownApp = "unknown_app",
 });
@@ -130,6 +144,18 @@ impl DeployStatus {
 }
 
 spelled!(DeliveryVerdict { Accepted = "accepted", Ignored = "ignored", Refused = "refused" });
+
+impl Trigger {
+    /// A commit arrived and nobody sits in front of a terminal: windows, approvals and rate limits are for these. A push
+    /// to a repository on the board (`hook`) is a push, whoever made it.
+    pub fn comes_by_itself(self) -> bool {
+        matches!(self, Trigger::Webhook | Trigger::Deploy | Trigger::Poll | Trigger::Hook)
+    }
+    /// It repeats a deployment that was cut off.
+    pub fn is_retry(self) -> bool {
+        self == Trigger::Retry
+    }
+}
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

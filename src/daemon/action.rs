@@ -2,7 +2,7 @@
 
 use super::event::{RequestId, Token};
 use crate::base::{AppName, BackupId, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
-use crate::config::{Address, App, Probe, Service};
+use crate::config::{Address, App, Certificate, Probe, Service, Tls};
 use crate::control::{Answer, DeployAsked, Phase};
 use crate::deploy::plan::Kind;
 use crate::deploy::{End, Work};
@@ -91,10 +91,19 @@ pub enum Action {
         ports: Vec<u16>,
         old: Vec<u16>,
     },
-    /// Answered as `Spawn`.
+    /// Answered as `Spawn`. With TLS or, where none is configured, without.
     SpawnListener {
         instance: InstanceId,
+        certificate: Option<Arc<Certificate>>,
     },
+    /// Look at the certificate and hear of its changes from now on; answered by `Certified`.
+    ReadCertificate {
+        meant: Tls,
+    },
+    /// Make one of our own; answered by `Certified`.
+    MakeCertificate,
+    /// There is no certificate to hear of any more.
+    ForgetCertificate,
     Terminate {
         instance: InstanceId,
         signal: i32,
@@ -131,6 +140,13 @@ pub enum Action {
         app: Arc<App>,
         asked: DeployAsked,
     },
+    /// Ask the app's source where its branch is; answered by `BranchSeen`.
+    LookAtBranch {
+        app: Arc<App>,
+        look: u64,
+    },
+    /// End all looks at branches soon; each still answers.
+    CancelLooks,
     Answer {
         to: RequestId,
         answer: Answer,

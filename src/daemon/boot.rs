@@ -6,16 +6,18 @@
 use super::action::Action;
 use super::event::Thawed;
 use super::turn::deploys::row_of;
-use super::world::{AppWorld, Listener, Live, SeenDelivery, World};
+use super::world::{AppWorld, Beginning, Listener, ListenerTls, Live, SeenDelivery, World};
 use crate::base::{AppName, DeployId, Moment, ReleaseName};
 use crate::config::{App, Config, Ready, Restart};
 use crate::control::DeployStatus;
+use crate::deploy::gate::Waits;
 use crate::deploy::plan::Kind;
 use crate::deploy::recover::{self, Interrupted, Recovery};
-use crate::deploy::{Deployment, End, Plan};
+use crate::deploy::{Deployment, End, Plan, Tried};
 use crate::store::{self, AppSnapshot, Entry, Snapshot};
 use crate::supervise::instance::Policy;
 use crate::supervise::{Instance, Survivor};
+use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +43,9 @@ impl World {
         snapshot: Snapshot,
         mut found: BTreeMap<AppName, Found>,
         notices: Vec<String>,
+        zone: TimeZone,
     ) -> (World, Vec<Action>) {
-        let mut world = World { notices, ..World::default() };
+        let mut world = World { notices, zone, ..World::default() };
         let on_disk = found.values().map(|found| found.highest).max().unwrap_or_default();
         world.next_number = snapshot.highest.max(on_disk).next();
         if let Some(listen) = &config.host.listen {
@@ -55,22 +58,26 @@ impl World {
                 seed: 0,
             };
             let machine = Instance::new(policy);
-            world.listener = Some(Listener { address: listen.address.to_string(), machine, process: None });
+            let tls = listen.tls.clone().map(ListenerTls::new);
+            world.listener = Some(Listener { address: listen.address.to_string(), machine, process: None, tls });
         }
         for (name, app) in &config.apps {
             let mut app = AppWorld::new(Arc::new(app.clone()));
             let mut found = found.remove(name).unwrap_or_default();
             let survivors = std::mem::take(&mut found.survivors);
-            app.remember(snapshot.apps.get(name), found);
+            app.remember(now, snapshot.apps.get(name), found);
             app.services.wait_for_a_word();
             world.apps.insert(name.clone(), app);
+            world.look_out(now, name);
             world.adopt(now, name, survivors);
         }
         let mut actions = vec![];
         let mut going_back = vec![];
         for interrupted in &snapshot.unfinished {
+            // One that waits at a gate may do so for long: whether it counts is seen when both are judged.
             let newer = |row: &store::Deployment| {
-                row.app == interrupted.app && row.number > interrupted.number && row.kind == store::Kind::Deploy
+                let comes_soon = row.kind == store::Kind::Deploy && row.status != DeployStatus::Waiting;
+                row.app == interrupted.app && row.number > interrupted.number && comes_soon
             };
             let is_newest = !snapshot.unfinished.iter().any(newer);
             going_back.extend(world.recover(now, interrupted, is_newest, &mut actions));
@@ -79,7 +86,6 @@ impl World {
             world.run_what_is_live(now, name, &mut actions);
         }
         for name in config.apps.keys() {
-            world.supersede_older(now, name, &mut actions);
             world.start_next(now, name, &mut actions);
         }
         world.keep_sockets(&mut actions);
@@ -114,11 +120,12 @@ impl World {
                 let found = found.unwrap_or_default();
                 self.next_number = self.next_number.max(found.highest.next());
                 let mut app = AppWorld::new(config);
-                app.remember(self.history.remove(name).as_ref(), found);
+                app.remember(now, self.history.remove(name).as_ref(), found);
                 app
             }
         };
         self.apps.insert(name.clone(), app);
+        self.look_out(now, name);
         self.run_what_is_live(now, name, actions);
     }
 
@@ -169,10 +176,13 @@ impl World {
         again.release = row.release.clone();
         again.previous = row.previous.clone();
         again.forced = row.forced;
+        again.pass = row.pass;
         again.retry_of = row.retry_of;
         again.passed_verify = row.passed_verify;
         match recovery {
             Recovery::Requeue => {
+                // What people were told before is told anew, or that it waits no longer.
+                again.waiting = (row.status == DeployStatus::Waiting).then(Waits::default);
                 self.apps.get_mut(&name)?.queue.push_back(again);
                 None
             }
@@ -184,7 +194,9 @@ impl World {
                     None => message,
                 };
                 self.close(now, row, message, retry.as_ref(), actions);
-                self.apps.get_mut(&name)?.queue.extend(retry);
+                let app = self.apps.get_mut(&name)?;
+                retry.iter().for_each(|retry| app.note_asked(retry.commit.as_ref(), retry.trigger));
+                app.queue.extend(retry);
                 None
             }
             Recovery::Finish => {
@@ -254,6 +266,9 @@ impl World {
             app.seen.values_mut().filter(|seen| seen.deployment == Some(number)).for_each(|seen| {
                 seen.status = Some(status);
             });
+            if let Some(commit) = row.commit.as_ref().filter(|_| row.kind == store::Kind::Deploy) {
+                app.tried.ends(commit, status, failed);
+            }
         }
         let end = End { status, phase: row.phase, failed, message, exit };
         actions.push(Action::Ended { app: row.app.clone(), number, end, release: row.release.clone() });
@@ -261,7 +276,7 @@ impl World {
 }
 
 impl AppWorld {
-    fn remember(&mut self, known: Option<&AppSnapshot>, found: Found) {
+    fn remember(&mut self, now: Moment, known: Option<&AppSnapshot>, found: Found) {
         for thawed in found.definitions {
             self.definitions.insert(thawed.release.clone(), thawed);
         }
@@ -269,6 +284,7 @@ impl AppWorld {
             for release in &known.releases {
                 self.known.insert(release.release.clone(), release.commit.clone());
             }
+            self.tried = Tried::remembered(known.attempts.iter());
             self.good = known.good.iter().map(|good| (good.release.clone(), good.commit.clone())).collect();
             let quarantine = known.quarantine.iter();
             self.quarantine = quarantine.map(|(commit, row)| (commit.clone(), row.why.clone())).collect();
@@ -276,6 +292,9 @@ impl AppWorld {
                 let row = SeenDelivery { deployment: seen.deployment, status: seen.status };
                 self.remember_delivery(&seen.id, row);
             }
+            // A clock that shows less than it did has not been set yet: as if it had been a moment ago.
+            let beginnings = known.begun.iter().rev();
+            self.begun = beginnings.map(|at| Beginning::ago(now.mono, now.wall.since(*at))).collect();
             self.hold_what_was_stopped(known);
         }
         self.live = found.current.map(|release| Live { commit: self.commit_of(&release), release });

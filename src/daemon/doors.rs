@@ -37,6 +37,8 @@ use std::time::Duration;
 
 /// Connections at a door at once; one more waits in the backlog.
 const GUESTS: usize = 128;
+/// The exit code of what was asked in vain.
+const USAGE: u8 = 64;
 /// The loop answers at once; what it hands to the disk or to services takes longer, but not for ever.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PATIENCE_FOR_SERVICES: Duration = Duration::from_secs(900);
@@ -193,6 +195,7 @@ impl Desk {
                 self.ask(request, PATIENCE_FOR_SERVICES)
             }
             Request::Deploy(_) => self.ask(request, work_patience()),
+            Request::Approve { number } => self.approve(number),
             other => self.ask(other, PATIENCE),
         };
         wire::send(out, &answer)
@@ -222,6 +225,26 @@ impl Desk {
         let older = older.map(|want| want.app.clone()).collect();
         let known = Known { older, seen: self.seen_before(&delivery, memory) };
         self.ask_knowing(Request::Deliver(delivery), known, PATIENCE)
+    }
+
+    /// The loop knows those that have not ended; of the others the diary tells whether they were approved once.
+    fn approve(&self, number: DeployId) -> Answer {
+        let message = match self.ask(Request::Approve { number }, PATIENCE) {
+            Answer::Error { exit: USAGE, message } => message,
+            answer => return answer,
+        };
+        match self.deployment(number) {
+            Err(answer) => *answer,
+            Ok(report) if !report.deployment.status.is_final() => error(USAGE, message),
+            Ok(report) => {
+                let status = report.deployment.status.to_string().replace('_', " ");
+                let state = format!("it has ended ({status}): `pintle show {}`", number.0);
+                match report.approved {
+                    true => Answer::Done { message: format!("deployment {} was approved; {state}", number.0) },
+                    false => error(USAGE, format!("deployment {} does not wait for an approval: {state}", number.0)),
+                }
+            }
+        }
     }
 
     /// What became of this delivery's id, as far as the diary remembers: years, where the loop keeps a thousand.
@@ -326,7 +349,7 @@ impl Desk {
             Ok(report) => report,
             Err(answer) => return wire::send(out, &*answer),
         };
-        let from_outside = matches!(report.deployment.trigger, Trigger::Webhook | Trigger::Deploy);
+        let from_outside = matches!(report.deployment.trigger, Trigger::Webhook | Trigger::Deploy | Trigger::Poll);
         if door == Door::Listener && !from_outside {
             return wire::send(out, &error(77, "not a deployment of the listener"));
         }

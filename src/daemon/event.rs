@@ -3,7 +3,7 @@
 use super::boot::Found;
 use super::world::SeenDelivery;
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
-use crate::config::{App, Config};
+use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
 use crate::store::Entry;
@@ -35,6 +35,28 @@ pub struct Known {
     pub older: Vec<AppName>,
     /// Apps for which the diary holds this delivery's id, and what became of it.
     pub seen: BTreeMap<AppName, SeenDelivery>,
+}
+
+/// The commit an app's branch points at, where it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tip {
+    /// The commit.
+    pub commit: CommitId,
+    /// The mirror knows it as an ancestor of what is live.
+    pub is_older: bool,
+}
+
+/// What the hands found or made.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// What was asked for.
+    pub meant: Tls,
+    /// `None`: there is none of our own yet.
+    pub result: Result<Option<Arc<Certificate>>, String>,
+    /// Whether it was made just now.
+    pub is_new: bool,
+    /// Whether something holds the wall clock to the true time.
+    pub clock_is_held: bool,
 }
 
 /// Something happened.
@@ -123,6 +145,14 @@ pub enum Event {
         index: usize,
         result: Result<(), String>,
     },
+    /// A look at an app's branch ended; `Err`: why it saw nothing.
+    BranchSeen {
+        app: AppName,
+        look: u64,
+        result: Result<Tip, String>,
+    },
+    /// There is a way out of this host again.
+    NetworkIsBack,
     /// A configuration was read and accepted. `found` are the apps that were not configured before.
     Reconfigured {
         config: Box<Config>,
@@ -132,6 +162,12 @@ pub enum Event {
     StaysBroken {
         notice: String,
     },
+    /// The listener's certificate was looked at.
+    Certified(Certified),
+    /// One of the certificate's files changed, or may have.
+    CertificateTouched,
+    /// Somebody set the wall clock.
+    ClockSet,
     /// We are to become the program that lies where ours was started from (SIGUSR2).
     Reexec,
     /// That program looked at itself, the configuration and the diary; `Ok`: its version.

@@ -9,9 +9,11 @@ use super::hands::{Hands, Leave, OUTPUT};
 use super::world::World;
 use crate::base::{AppName, InstanceId, Moment};
 use crate::config;
+use crate::os::clock::ClockWatch;
 use crate::os::fdstore::name_of;
 use crate::os::{memory, reexec, signals, systemd};
 use crate::runtime::ports::SOCKET;
+use jiff::tz::TimeZone;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -28,6 +30,8 @@ const QUIET_AFTER_WORK: Duration = Duration::from_secs(2);
 const BELL: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
 const KEEPER: u64 = u64::MAX - 2;
+const FILES: u64 = u64::MAX - 3;
+const CLOCK: u64 = u64::MAX - 4;
 /// With an instance's number: its notify socket; without: its end.
 const VOICE: u64 = 1 << 60;
 /// What an instance says is heard so often at most; nobody's life hangs on less.
@@ -53,6 +57,7 @@ pub struct Loop {
     hushed: BTreeMap<InstanceId, Duration>,
     /// What systemd was last told.
     status: String,
+    clock: ClockWatch,
 }
 
 impl Loop {
@@ -62,6 +67,9 @@ impl Loop {
         epoll.add(hands.bench.post.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         epoll.add(signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         hands.bench.kept.watch(&epoll, KEEPER)?;
+        epoll.add(hands.files.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, FILES))?;
+        let clock = ClockWatch::new()?;
+        epoll.add(clock.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, CLOCK))?;
         let heartbeat = systemd::heartbeat().map(|every| (Moment::now().mono, every));
         let mut it = Loop {
             world,
@@ -74,6 +82,7 @@ impl Loop {
             heard: BTreeMap::new(),
             hushed: BTreeMap::new(),
             status: String::new(),
+            clock,
         };
         it.hands.running.keys().copied().collect::<Vec<_>>().into_iter().for_each(|instance| it.watch(instance));
         Ok(it)
@@ -102,12 +111,14 @@ impl Loop {
             // Ends of processes first: a crashed app is back before anything else is looked at.
             for event in &ready[..count] {
                 match event.data() {
-                    BELL | SIGNALS | KEEPER => {}
+                    BELL | SIGNALS | KEEPER | FILES | CLOCK => {}
                     voice if voice & VOICE != 0 => {}
                     instance => self.ended(InstanceId(instance)),
                 }
             }
-            for event in ready[..count].iter().filter(|event| !matches!(event.data(), BELL | SIGNALS | KEEPER)) {
+            for event in
+                ready[..count].iter().filter(|event| !matches!(event.data(), BELL | SIGNALS | KEEPER | FILES | CLOCK))
+            {
                 if event.data() & VOICE != 0 {
                     self.hear(InstanceId(event.data() & !VOICE));
                 }
@@ -119,6 +130,16 @@ impl Loop {
                 && let Err(error) = self.hands.bench.kept.tend()
             {
                 log::warn!("{error}");
+            }
+            if ready[..count].iter().any(|event| event.data() == FILES) && self.hands.files.changed() {
+                self.turn(Event::CertificateTouched);
+            }
+            if ready[..count].iter().any(|event| event.data() == CLOCK) {
+                if let Err(error) = self.clock.heard() {
+                    log::warn!("hear when the clock is set: {error}");
+                    let _ = self.epoll.delete(self.clock.as_fd());
+                }
+                self.turn(Event::ClockSet);
             }
             for event in self.hands.bench.post.take() {
                 self.turn(event);
@@ -230,8 +251,8 @@ impl Loop {
         };
         let left = deadline.saturating_sub(Moment::now().mono);
         // Rounded up: waking a moment too early would only mean waking twice.
-        let millis = u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        EpollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+        let millis = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+        EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
     }
 
     /// One whole turn, and those that its actions cause at once.
@@ -242,6 +263,7 @@ impl Loop {
                 && let Ok(mut apps) = self.apps.write()
             {
                 *apps = config.apps.iter().map(|(name, app)| (name.clone(), Arc::new(app.clone()))).collect();
+                self.world.zone = TimeZone::system();
             }
             for action in self.world.turn(Moment::now(), event) {
                 events.extend(self.act(action));

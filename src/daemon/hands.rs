@@ -1,9 +1,12 @@
 //! Carries out the actions of a turn. What happens at once (a process started) comes back as an event at once; all
 //! else is handed to a thread and reported through the post.
 //!
-//! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours, `looks` looks at what runs and sends clients on, `replies`
-//! knows who waits for an answer.
+//! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours,
+//! `certificate` finds or makes what it does TLS with, `looks` looks at what runs and sends clients on, `branches` at
+//! where the apps come from, `replies` knows who waits for an answer.
 
+mod branches;
+mod certificate;
 mod check;
 mod listener;
 mod looks;
@@ -27,6 +30,7 @@ use crate::control::{Answer, Followed};
 use crate::deploy::Worked;
 use crate::os::cancel::Cancel;
 use crate::os::command::{self, Ending, Spec};
+use crate::os::file_watch::FileWatch;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
 use crate::runtime::ports::Slot;
@@ -59,16 +63,21 @@ pub struct Hands {
     sweeper: Sweeper,
     pub(super) running: BTreeMap<InstanceId, Running>,
     cancels: BTreeMap<DeployId, Cancel>,
+    /// Ends every look at a branch that is under way.
+    looks: Option<Cancel>,
     /// Where our program lies, for whoever takes over from there.
     pub(super) program: PathBuf,
     /// A deployment ended: what it needed can be given back once it is quiet.
     pub(super) worked: bool,
     /// The loop is to be left.
     pub(super) leave: Option<Leave>,
+    /// Hears when the listener's certificate changes.
+    pub(super) files: FileWatch,
 }
 
 impl Hands {
     /// Hands with nothing in them yet.
+    #[allow(clippy::too_many_arguments)] // Each is a hand of its own.
     pub fn new(
         bench: Bench,
         config: Config,
@@ -77,6 +86,7 @@ impl Hands {
         scribe: Scribe,
         sweeper: Sweeper,
         program: PathBuf,
+        files: FileWatch,
     ) -> Hands {
         let (running, cancels) = (BTreeMap::new(), BTreeMap::new());
         Hands {
@@ -88,9 +98,11 @@ impl Hands {
             sweeper,
             running,
             cancels,
+            looks: None,
             program,
             worked: false,
             leave: None,
+            files,
         }
     }
 
@@ -116,7 +128,12 @@ impl Hands {
             Action::Vacated { app, service, round, index } => {
                 self.bench.ports.release(&Slot { app, service, round, index });
             }
-            Action::SpawnListener { instance } => return Some(self.spawn_listener(instance)),
+            Action::SpawnListener { instance, certificate } => {
+                return Some(self.spawn_listener(instance, certificate.as_deref()));
+            }
+            Action::ReadCertificate { meant } => return self.read_certificate(meant),
+            Action::MakeCertificate => return self.make_certificate(),
+            Action::ForgetCertificate => self.follow_files(&[]),
             Action::Terminate { instance, signal } => self.terminate(instance, signal),
             Action::Kill { instance } => self.signal(instance, libc::SIGKILL),
             Action::Abort { instance } => self.abort(instance),
@@ -132,6 +149,8 @@ impl Hands {
                     bench.post.send(Event::Resolved { from, asked, commit });
                 });
             }
+            Action::LookAtBranch { app, look } => return self.look_at_branch(app, look),
+            Action::CancelLooks => self.looks.iter().for_each(Cancel::cancel),
             Action::Answer { to, answer } => self.replies.answer(to, answer),
             Action::Say { number, line } => self.hub().say(number, &line),
             Action::PhaseBegins { number, phase } => self.hub().phase(number, phase),

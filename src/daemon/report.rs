@@ -2,12 +2,13 @@
 //!
 //! Pure; what only the kernel knows (memory of a process, free space) is filled in by the hands afterwards.
 
-use super::world::{AppWorld, World};
+use super::world::{AppWorld, ListenerTls, World};
 use crate::base::{AppName, Moment, ServiceName};
 use crate::control::{
-    AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, ProbeView, PublicApp,
-    PublicStatus, RunState, ServiceView, StatusReport,
+    AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, PublicApp,
+    PublicStatus, RunState, ServiceView, StatusReport, WaitingView,
 };
+use crate::deploy::Deployment;
 use crate::supervise::{Slot, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ impl World {
             listener: self.listener_view(),
             host,
             apps: apps.map(|app| self.app_view(now, app)).collect(),
-            notices: self.broken_files.iter().chain(&self.notices).cloned().collect(),
+            notices: self.broken_files.iter().chain(&self.notices).cloned().chain(self.tls_notice(now)).collect(),
         }
     }
 
@@ -55,14 +56,22 @@ impl World {
 
     fn listener_view(&self) -> ListenerView {
         let Some(listener) = &self.listener else {
-            return ListenerView { pid: None, address: None, state: ListenerState::Off };
+            return ListenerView { pid: None, address: None, state: ListenerState::Off, tls: None };
         };
         let up = matches!(listener.machine.state(), State::Up { .. });
         ListenerView {
             pid: listener.process.and_then(|instance| self.pids.get(&instance).copied()),
             address: Some(listener.address.clone()),
             state: if up { ListenerState::Up } else { ListenerState::Down },
+            tls: listener.tls.as_ref().map(ListenerTls::view),
         }
+    }
+
+    /// What people must know of the listener's certificate.
+    fn tls_notice(&self, now: Moment) -> Option<String> {
+        let tls = self.listener.as_ref()?.tls.as_ref()?;
+        let worry = || Some(format!("the listener's certificate {}", tls.certificate.as_ref()?.worry(now.wall)?));
+        tls.trouble.clone().or_else(worry)
     }
 
     fn app_view(&self, now: Moment, app: &AppWorld) -> AppView {
@@ -87,7 +96,8 @@ impl World {
             release: app.live.as_ref().map(|live| live.release.clone()),
             commit: app.live.as_ref().and_then(|live| live.commit.as_ref()).map(|commit| commit.to_string()),
             deploying: app.active.as_ref().map(|deployment| deployment.number),
-            waiting: app.queue.iter().map(|deployment| deployment.number).collect(),
+            waiting: app.queue.iter().map(waiting_view).collect(),
+            poll: app.lookout.looks_at_all().then(|| poll_view(now, app)),
             probes: probes.collect(),
             services: services.collect(),
         }
@@ -110,6 +120,28 @@ impl World {
             last_exit: slot.machine.last_exit().map(str::to_string),
             release: slot.release.clone(),
         }
+    }
+}
+
+fn waiting_view(deployment: &Deployment) -> WaitingView {
+    let commit = deployment.commit.as_ref().map(|commit| commit.to_string());
+    let waits = deployment.waiting.as_ref();
+    WaitingView {
+        number: deployment.number,
+        commit: commit.or_else(|| deployment.requested.clone()),
+        reason: waits.map_or("waits for its turn".into(), |waits| waits.reason.clone()),
+        until: waits.and_then(|waits| waits.until),
+    }
+}
+
+fn poll_view(now: Moment, app: &AppWorld) -> PollView {
+    let seen = app.lookout.seen.as_ref();
+    let next = app.lookout.deadline(true).map(|at| now.wall.plus(at.saturating_sub(now.mono)));
+    PollView {
+        last: seen.map(|seen| seen.at),
+        ok: seen.map(|seen| seen.result.is_ok()),
+        result: seen.map(|seen| seen.result.clone().unwrap_or_else(|why| why)),
+        next,
     }
 }
 

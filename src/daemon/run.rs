@@ -5,7 +5,7 @@
 
 use super::boot::Found;
 use super::doors::{self, Desk, Door, DoorPlan};
-use super::event::Thawed;
+use super::event::{Event, Thawed};
 use super::event_loop::{Apps, Loop};
 use super::hands::{Hands, Leave, Replies};
 use super::hub::Hub;
@@ -18,14 +18,16 @@ use crate::base::{DeployId, Moment};
 use crate::config::{self, Address, Config, Paths};
 use crate::os::cgroup::{self, Cgroups};
 use crate::os::fdstore::{self, FdStore};
+use crate::os::file_watch::FileWatch;
 use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
-use crate::os::{backup, files, git, limits, lock, memory, signals, sockets, systemd};
+use crate::os::{backup, files, git, limits, lock, memory, network, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
+use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -105,6 +107,12 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         (app.name.clone(), survivors.join(&app.name, found))
     });
     let found = found.collect();
+    let bell = post.clone();
+    if let Err(error) = network::watch(move || bell.send(Event::NetworkIsBack)) {
+        log::warn!(
+            "that the network is back will not be noticed, so webhooks missed meanwhile are not looked for: {error}"
+        );
+    }
     let journal = Journal::start(opened.diary, post)?;
     let replies = Replies::default();
     let apps = shared_apps(&config);
@@ -116,9 +124,9 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     drop(back);
 
     let scribe = Scribe::start()?;
-    let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices);
+    let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices, TimeZone::system());
     world.broken_files = broken_files;
-    let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program);
+    let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program, FileWatch::new()?);
     for held in survivors.held {
         log::info!("{}: {} (pid {}) runs on: taken over", held.record.app, held.record.service, held.record.pid);
         hands.adopt(held);

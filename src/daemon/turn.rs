@@ -1,17 +1,20 @@
 //! The table: every event comes here, every action leaves from here. Pure.
 //!
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `deploys` drives the machine of each
-//! deployment, `apps` the services and probes of each app. Time comes in as a value; [`World::deadline`] says when the
+//! deployment, `certificate` what the listener does TLS with, `apps` the services and probes of each app. Time comes in as a value; [`World::deadline`] says when the
 //! next turn is due even if nothing happens.
 
 mod apps;
+mod certificate;
 mod configured;
 pub(super) mod deploys;
+mod gates;
 mod intake;
+mod polling;
 mod reexec;
 use super::action::Action;
 use super::event::{Event, Token};
-use super::world::{AppWorld, Pending, World};
+use super::world::{AppWorld, Listener, Pending, World};
 use crate::base::{AppName, InstanceId, Moment};
 use crate::control::{Answer, Phase};
 use crate::store::Entry;
@@ -78,8 +81,13 @@ impl World {
             Event::Probed { app, watch, index, result } => {
                 self.probed(now, &app, watch, index, result, &mut actions);
             }
+            Event::BranchSeen { app, look, result } => self.branch_seen(now, &app, look, result, &mut actions),
+            Event::NetworkIsBack => self.network_is_back(now),
             Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
             Event::StaysBroken { notice } => self.broken_files = Some(notice),
+            Event::Certified(certified) => self.certified(now, certified, &mut actions),
+            Event::CertificateTouched => self.certificate_touched(now),
+            Event::ClockSet => self.clock_set(now),
             Event::Reexec => self.ask_successor(None, &mut actions),
             Event::SuccessorChecked { result } => self.successor_checked(now, result, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
@@ -96,10 +104,14 @@ impl World {
             let watch = app.watch.as_ref().filter(|_| self.may_probe(app)).and_then(|watch| watch.deadline());
             // A daemon that ends leaves deployments as they are, for its successor to find.
             let active = app.active.as_ref().filter(|_| !self.stopping).and_then(|deployment| deployment.deadline());
-            [app.services.deadline(), watch, active, waiters]
+            let runs = app.runs_as_it_should();
+            let look = Some(&app.lookout).filter(|_| !self.stopping && !app.removed);
+            let look = look.and_then(|lookout| lookout.deadline(runs));
+            let gates = app.gates_due.filter(|_| !self.stopping);
+            [app.services.deadline(), watch, active, waiters, look, gates]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
-        apps.chain([listener, self.reexec_deadline()]).flatten().min()
+        apps.chain([listener, self.certificate_deadline(), self.reexec_deadline()]).flatten().min()
     }
 
     /// Whatever is due by now, for every app and the listener.
@@ -107,8 +119,10 @@ impl World {
         let names: Vec<AppName> = self.apps.keys().cloned().collect();
         for name in names {
             self.app_time_passed(now, &name, actions);
+            self.look_if_due(now, &name, actions);
         }
         self.feed_listener(now, Input::Tick, actions);
+        self.look_at_certificate_when_due(now, actions);
         if self.stopping && self.is_down() {
             actions.push(Action::Exit);
         }
@@ -127,11 +141,12 @@ impl World {
             }
             Some(Pending::Intake { deployments, to, answer }) => {
                 let written = result.is_ok();
-                actions.push(Action::Answer { to, answer: or_error(result, answer) });
+                actions.push(Action::Answer { to, answer: or_error(result, *answer) });
                 for deployment in deployments.into_iter().filter(|_| written) {
                     self.enqueue(now, deployment, actions);
                 }
             }
+            Some(Pending::Poll { deployments }) => self.poll_recorded(now, deployments, result, actions),
             Some(Pending::Wish { app, to, facts }) => match result {
                 Ok(()) => self.wish_is_written(now, &app, to, actions),
                 Err(why) => {
@@ -139,6 +154,7 @@ impl World {
                     self.wish_may_be_forgotten(&app, to, &why, actions);
                 }
             },
+            Some(Pending::Approval { app, number, to }) => self.approved(now, &app, number, to, result, actions),
             Some(Pending::Forgiveness { app: name, commit, to }) => {
                 if let Some(app) = self.any_app(&name).filter(|_| result.is_ok()) {
                     app.quarantine.remove(&commit);
@@ -181,6 +197,7 @@ impl World {
             actions.push(Action::Exit);
             return;
         }
+        actions.push(Action::CancelLooks);
         let names: Vec<AppName> = self.apps.keys().cloned().collect();
         for name in names {
             self.stop_app_for_good(now, &name, actions);
@@ -204,7 +221,10 @@ impl World {
     /// Starts the listener, where there is one.
     pub fn start_listener(&mut self, now: Moment) -> Vec<Action> {
         let mut actions = vec![];
-        self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), &mut actions);
+        match self.listener.as_mut().and_then(|listener| listener.tls.as_mut()) {
+            Some(tls) => tls.look(&mut actions),
+            None => self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), &mut actions),
+        }
         actions
     }
 
@@ -212,7 +232,11 @@ impl World {
     /// open meanwhile, so that callers wait and nobody is refused.
     fn restart_listener(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Down), actions);
-        self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), actions);
+        let lacks_certificate =
+            |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.certificate.is_none());
+        if !self.listener.as_ref().is_some_and(lacks_certificate) {
+            self.feed_listener(now, Input::Want(crate::supervise::instance::Wanted::Up), actions);
+        }
     }
 
     /// The listener is supervised as any service is.
@@ -227,7 +251,8 @@ impl World {
                     self.instances_made += 1;
                     let instance = InstanceId(self.instances_made);
                     listener.process = Some(instance);
-                    actions.push(Action::SpawnListener { instance });
+                    let certificate = listener.tls.as_ref().and_then(|tls| tls.certificate.clone());
+                    actions.push(Action::SpawnListener { instance, certificate });
                 }
                 (Deed::Terminate, Some(instance)) => actions.push(Action::Terminate { instance, signal: SIGTERM }),
                 (Deed::Kill, Some(instance)) => actions.push(Action::Kill { instance }),
@@ -245,7 +270,7 @@ impl World {
 
 const SIGTERM: i32 = 15;
 
-fn or_error(result: Result<(), String>, answer: Answer) -> Answer {
+pub(super) fn or_error(result: Result<(), String>, answer: Answer) -> Answer {
     match result {
         Ok(()) => answer,
         Err(why) => Answer::Error { exit: 3, message: format!("it could not be written to the diary: {why}") },

@@ -2,18 +2,19 @@
 
 use super::event::{RequestId, Thawed, Token};
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
-use crate::config::App;
+use crate::config::{App, Certificate, Tls};
 use crate::control::{Answer, DeliveryVerdict, DeliveryView, DeployStatus, Refused, Trigger};
-use crate::deploy::Deployment;
+use crate::deploy::{Deployment, Lookout, Tried};
 use crate::health::Watch;
 use crate::store::{AppSnapshot, Entry};
 use crate::supervise::{Instance, Services};
+use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// All that decisions are made from.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct World {
     /// By name; an app whose file is gone stays until its services are down.
     pub apps: BTreeMap<AppName, AppWorld>,
@@ -31,6 +32,8 @@ pub struct World {
     pub broken_files: Option<String>,
     /// What else people should know as long as this daemon runs.
     pub notices: Vec<String>,
+    /// Where people's times of day are those of the windows.
+    pub zone: TimeZone,
     /// We are ending.
     pub stopping: bool,
     /// What the listener refused lately. Not for the diary: a stranger must not be able to wear out the disk.
@@ -49,11 +52,25 @@ pub(super) enum Pending {
     /// A deployment's machine, and what it wants to be remembered.
     Machine { app: AppName, number: DeployId, facts: Vec<Entry> },
     /// New deployments, and whoever asked for them.
-    Intake { deployments: Vec<Deployment>, to: RequestId, answer: Answer },
+    Intake { deployments: Vec<Deployment>, to: RequestId, answer: Box<Answer> },
+    /// New deployments that a look at a branch began; nobody waits for an answer.
+    Poll { deployments: Vec<Deployment> },
     /// A person's word about services, and whoever waits for it to be so.
     Wish { app: AppName, to: RequestId, facts: Vec<Entry> },
+    /// A person's approval of a deployment that waits for it.
+    Approval { app: AppName, number: DeployId, to: RequestId },
     /// A commit whose quarantine is lifted once that is written.
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
+}
+
+impl Pending {
+    /// Deployments on their way to the diary.
+    pub(super) fn arriving(&self) -> &[Deployment] {
+        match self {
+            Pending::Intake { deployments, .. } | Pending::Poll { deployments } => deployments,
+            _ => &[],
+        }
+    }
 }
 
 /// How far the daemon is in becoming a new program.
@@ -82,6 +99,23 @@ pub struct Listener {
     pub address: String,
     pub machine: Instance,
     pub process: Option<InstanceId>,
+    /// `None`: plain HTTP.
+    pub tls: Option<ListenerTls>,
+}
+
+/// How the listener does TLS.
+#[derive(Debug)]
+pub struct ListenerTls {
+    /// As configured.
+    pub meant: Tls,
+    /// What it does it with; without one it does not run at all.
+    pub certificate: Option<Arc<Certificate>>,
+    /// Why the last look or making was for nothing; what was there before goes on.
+    pub trouble: Option<String>,
+    /// When it is looked at next.
+    pub(super) look_at: Option<Duration>,
+    /// The hands are at it.
+    pub(super) is_under_way: bool,
 }
 
 /// The newest refused requests, those alike in one.
@@ -154,6 +188,25 @@ pub(super) struct Waiter {
     pub written: bool,
 }
 
+/// When something began, in nanoseconds of the monotonic clock: negative before the board's boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Beginning(i128);
+
+impl Beginning {
+    /// So long ago by now.
+    pub(super) fn ago(now: Duration, span: Duration) -> Beginning {
+        Beginning(nanos(now).saturating_sub(nanos(span)))
+    }
+    /// How long ago that is.
+    pub(super) fn age(self, now: Duration) -> Duration {
+        Duration::from_nanos(u64::try_from(nanos(now).saturating_sub(self.0)).unwrap_or(0))
+    }
+}
+
+fn nanos(span: Duration) -> i128 {
+    i128::try_from(span.as_nanos()).unwrap_or(i128::MAX)
+}
+
 /// A definition that a reload gave to the live release.
 #[derive(Debug)]
 pub(super) struct Applied {
@@ -184,6 +237,8 @@ pub struct AppWorld {
     pub(super) applied: Option<Applied>,
     /// When its services were last restarted because it was unhealthy.
     pub(super) repaired_at: Option<Duration>,
+    /// How often it was since it was last healthy.
+    pub(super) repairs: u32,
     /// The deployment under way.
     pub active: Option<Deployment>,
     pub(super) active_since: Duration,
@@ -194,15 +249,50 @@ pub struct AppWorld {
     /// The last deliveries judged, by the forge's id; older ones are in the diary.
     pub seen: BTreeMap<String, SeenDelivery>,
     pub(super) seen_in_order: VecDeque<String>,
+    /// When deploys began that came by themselves, on the monotonic clock; the newest last.
+    pub(super) begun: Vec<Beginning>,
+    /// When a gate is to be looked at again although nothing happens.
+    pub(super) gates_due: Option<Duration>,
     /// Commits not to be deployed again by themselves, and why.
     pub quarantine: BTreeMap<CommitId, String>,
     /// Releases that were live and verified, the last first.
     pub good: Vec<(ReleaseName, CommitId)>,
     /// Every release the diary knows, with its commit.
     pub known: BTreeMap<ReleaseName, CommitId>,
+    /// When its branch is looked at.
+    pub lookout: Lookout,
+    /// Commits that a look does not begin again.
+    pub tried: Tried,
+    /// How many deployments of it were asked for since this daemon began.
+    pub(super) asked: u64,
+    /// How many that were when the last look began.
+    pub(super) asked_before_look: u64,
     /// Its file is gone: when its services are down, so is it.
     pub removed: bool,
     pub(super) waiters: Vec<Waiter>,
+}
+
+impl Default for World {
+    fn default() -> World {
+        World {
+            apps: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            history: BTreeMap::new(),
+            next_number: DeployId::default(),
+            listener: None,
+            pids: BTreeMap::new(),
+            broken_files: None,
+            notices: vec![],
+            zone: TimeZone::UTC,
+            stopping: false,
+            refused: RefusedLately::default(),
+            reexec: Reexec::No,
+            instances_made: 0,
+            tokens_made: 0,
+            watches_made: 0,
+            pending: BTreeMap::new(),
+        }
+    }
 }
 
 impl World {
@@ -210,6 +300,12 @@ impl World {
     pub fn longest_stop(&self) -> Duration {
         let slots = self.apps.values().flat_map(|app| app.services.slots());
         slots.map(|slot| slot.service.stop_timeout).sum::<Duration>() + TIME_TO_LEAVE
+    }
+
+    /// No deployment may begin: a new program is to take over first.
+    #[cfg(test)]
+    pub(super) fn waits_for_a_new_program(&self) -> bool {
+        matches!(self.reexec, Reexec::Due { .. } | Reexec::UnderWay(_))
     }
 
     /// An app, also one that is configured no longer.
@@ -234,15 +330,22 @@ impl AppWorld {
             unwell: None,
             applied: None,
             repaired_at: None,
+            repairs: 0,
             active: None,
             active_since: Duration::ZERO,
             retry: None,
             queue: VecDeque::new(),
             seen: BTreeMap::new(),
             seen_in_order: VecDeque::new(),
+            begun: vec![],
+            gates_due: None,
             quarantine: BTreeMap::new(),
             good: vec![],
             known: BTreeMap::new(),
+            lookout: Lookout::default(),
+            tried: Tried::default(),
+            asked: 0,
+            asked_before_look: 0,
             removed: false,
             waiters: vec![],
         }

@@ -4,6 +4,7 @@
 //! an answer is put into a sentence, a status or a deployment is not a forge's affair.
 
 use super::happening::Happening;
+use super::payload::Format;
 use super::{AppTrigger, Refusal, RequestHead, bitbucket, generic, gitea, github, gitlab, shown};
 use crate::base::CommitId;
 use crate::config::Forge;
@@ -13,10 +14,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The bytes of a request: as they came, and the JSON in them (`None`: there is none that can be had).
+/// The bytes of a request, and how they are written.
 pub(super) struct Sent<'a> {
     pub body: &'a [u8],
-    pub json: Option<&'a [u8]>,
+    pub format: Format,
+}
+
+impl<'a> Sent<'a> {
+    /// The JSON in the body. Decodes a form each time: before a proof only where what was signed is the JSON.
+    pub(super) fn json(&self) -> Result<Cow<'a, [u8]>, Refusal> {
+        self.format.json(self.body)
+    }
 }
 
 /// Whether a request is from whom it says it is.
@@ -86,8 +94,17 @@ pub(super) fn delivery_id(head: &RequestHead<'_>, headers: &[&str]) -> Result<Op
 
 /// The event's name, from the first of `headers` that is there.
 pub(super) fn event_name<'a>(head: &RequestHead<'a>, headers: &[&str]) -> Result<&'a str, Refusal> {
-    let found = headers.iter().find_map(|header| head.header(header));
-    found.ok_or_else(|| Refusal::new(400, format!("the header {} is missing", headers.first().unwrap_or(&""))))
+    let header = headers.first().copied().unwrap_or_default();
+    match headers.iter().find_map(|header| head.header(header)) {
+        Some(name) if is_event_name(name) => Ok(name),
+        Some(_) => Err(Refusal::new(400, format!("the header {header} is not an event's name"))),
+        None => Err(Refusal::new(400, format!("the header {header} is missing"))),
+    }
+}
+
+/// Names are kept with the delivery: short ones, of visible characters and blanks (`Push Hook`).
+pub(super) fn is_event_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 /// What a known forge makes of an event it has no use for.

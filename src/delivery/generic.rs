@@ -108,7 +108,7 @@ fn told(generic: &Generic, json: &str) -> Result<(String, Option<String>, Happen
     let at = |pointer: &Option<String>| pointer.as_ref().map_or(Ok(None), |pointer| pointed_at(json, pointer));
     let event = at(&generic.event)?;
     let repository = at(&generic.repository)?;
-    let name = event.clone().filter(|event| event.len() <= 64).unwrap_or_else(|| "generic".to_owned());
+    let name = event.clone().filter(|event| forge::is_event_name(event)).unwrap_or_else(|| "generic".to_owned());
     if let Some(wanted) = &generic.event_is
         && event.as_ref() != Some(wanted)
     {

@@ -169,9 +169,9 @@ pub fn may_enter(apps: &[AppTrigger], door: Door<'_>, content_type: Option<&str>
 
 fn decided(apps: &[AppTrigger], head: &RequestHead<'_>, body: &[u8]) -> Result<Decision, Refusal> {
     let meant = named_by(head.door, apps)?;
-    let json = Format::of(head.header("Content-Type"))?.json(body);
-    let sent = Sent { body, json: json.as_deref().ok() };
+    let sent = Sent { body, format: Format::of(head.header("Content-Type"))? };
     let apps = signed_by(meant, head, &sent)?;
+    let json = sent.json();
     let told = match &json {
         Ok(json) => read(&apps, head, json),
         Err(refusal) => Err(refusal.clone()),

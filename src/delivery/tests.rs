@@ -297,6 +297,12 @@ fn commits_that_are_none_and_ids_that_are_none_are_refused() {
         let body = PUSH.replacen(&format!("\"after\": \"{COMMIT}\""), &format!("\"after\": \"{bad}\""), 1);
         assert_eq!(status(&sent(&[on_push()], ANY, "push", &body)), 400, "{bad:?}");
     }
+    for bad in ["", "\u{1b}[31m", &"x".repeat(65)] {
+        let mut headers = hook("push", "s", PUSH.as_bytes());
+        headers[1].1 = bad.to_owned();
+        let decision = decide(&[on_push()], &head(ANY, &headers), PUSH.as_bytes());
+        assert_eq!(status(&decision), 400, "event {bad:?}");
+    }
     for bad in ["", "a b", &"x".repeat(129)] {
         let mut headers = hook("push", "s", PUSH.as_bytes());
         headers[2].1 = bad.to_owned();

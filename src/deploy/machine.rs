@@ -8,12 +8,13 @@
 //! Intent first: every phase begins with a [`Fact`] that must be on disk ([`Input::Recorded`]) before its work starts.
 //! The machine waits for exactly one thing at a time, its `Stage`; all of them together end by `[deploy] timeout`.
 
+use super::gate::Waits;
 use super::language::{End, Fact, Input, Output, Work, Worked};
 use super::outcome;
 use super::plan::{Kind, Plan};
 use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, Span};
 use crate::config::StepPhase;
-use crate::control::{DeployStatus, Phase, Trigger};
+use crate::control::{DeployStatus, Pass, Phase, Trigger};
 use std::time::Duration;
 
 /// The one thing a deployment waits for.
@@ -56,6 +57,10 @@ pub struct Deployment {
     pub trigger: Trigger,
     /// Ordered with `--force`.
     pub forced: bool,
+    /// What lets it past gates.
+    pub pass: Pass,
+    /// The gates it waits at, as people were told; `None`: it may begin.
+    pub waiting: Option<Waits>,
     /// The interrupted deployment it repeats.
     pub retry_of: Option<DeployId>,
     /// What was asked for: a commit, full or not; `None`: the branch's tip.
@@ -110,6 +115,8 @@ impl Deployment {
             app,
             trigger,
             forced: false,
+            pass: Pass::None,
+            waiting: None,
             retry_of: None,
             requested: None,
             rivals: vec![],
@@ -143,6 +150,10 @@ impl Deployment {
     /// What it does.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+    /// How late it was asked for: a retry stands where the deployment stood that it repeats.
+    pub fn rank(&self) -> DeployId {
+        self.retry_of.unwrap_or(self.number)
     }
     /// It has not begun.
     pub fn is_queued(&self) -> bool {

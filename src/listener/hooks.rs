@@ -15,8 +15,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 pub(super) struct Accepted {
     pub(super) app: AppName,
     pub(super) deployment: DeployId,
-    #[serde(skip)]
+    /// Told when it waits for a person, a window or the rate limit.
+    #[serde(skip_serializing_if = "begins")]
     pub(super) state: DeployStatus,
+}
+
+fn begins(state: &DeployStatus) -> bool {
+    *state != DeployStatus::Waiting
 }
 
 /// Hands `delivery` over; `Err` is the answer when it could not be written down.
@@ -42,8 +47,8 @@ pub(super) fn accepted(verdicts: Vec<Verdict>, wait: bool) -> Result<Vec<Accepte
     for verdict in verdicts {
         match verdict {
             Verdict::Accepted { app, deployment, state } => accepted.push(Accepted { app, deployment, state }),
-            Verdict::Ignored { app, deployment: Some(deployment), .. } if wait => {
-                accepted.push(Accepted { app, deployment, state: DeployStatus::Running });
+            Verdict::Ignored { app, deployment: Some(deployment), state, .. } if wait => {
+                accepted.push(Accepted { app, deployment, state: state.unwrap_or(DeployStatus::Running) });
             }
             Verdict::Ignored { why, reason, .. } => unwanted = unwanted.or(Some(Unwanted { why, reason })),
         }

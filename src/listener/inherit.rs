@@ -11,7 +11,10 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
 /// The first inherited socket, by systemd's convention.
-const FIRST: RawFd = 3;
+pub(super) const FIRST: RawFd = 3;
+
+/// All of them: the public one and the guard's.
+pub(super) const SOCKETS: [RawFd; 2] = [FIRST, FIRST + 1];
 
 const BY_HAND: &str = "it is started by `pintle run`, which passes it the listening socket and the setup; \
                        write a [listen] table into pintle.toml and start `pintle run`";

@@ -1,7 +1,7 @@
 //! The process that the network talks to: `pintle listen`.
 //!
-//! The daemon starts it unprivileged, passes it two listening sockets - the public one as descriptor 3, the guard's as 4
-//! - and writes one [`Setup`] to its stdin; from then on it is a client of `RUN/listener.sock`. `inherit` takes what was
+//! The daemon starts it unprivileged, passes it two listening sockets (the public one as descriptor 3, the guard's as 4)
+//! and writes one [`Setup`] to its stdin; from then on it is a client of `RUN/listener.sock`. `inherit` takes what was
 //! passed, `guard` owns every public connection and lets whole requests through, `server` is all that knows tiny_http
 //! behind it, `routes` answers an [`ask::Ask`] with an [`ask::Reply`], `hooks` hands deliveries over, `wait` follows a
 //! deployment for callers that stay, `pages` shows what anybody may see, `daemon` does the asking, `notes` tells it what
@@ -23,8 +23,9 @@ mod wait;
 mod tests;
 
 use crate::delivery::AppTrigger;
+use crate::os::confine;
 use crate::os::signals::Signals;
-use guard::{Doors, Limits, Tickets};
+use guard::{Doors, Limits, Material, Tickets};
 use routes::Routes;
 use serde::{Deserialize, Serialize};
 use server::Socket;
@@ -43,8 +44,17 @@ pub struct Setup {
     pub daemon_pid: u32,
     /// Limits and deadlines of the guard.
     pub limits: Limits,
+    /// What TLS is done with; `None`: plain HTTP.
+    #[serde(default)]
+    pub tls: Option<Material>,
     /// Every app that a request may trigger.
     pub apps: Vec<AppTrigger>,
+}
+
+/// Descriptors the listener may have open: for each public connection one of ours, tiny_http's two and one to the
+/// daemon; and what it has for itself.
+fn open_files(limits: &Limits) -> u32 {
+    limits.connections.saturating_mul(4).saturating_add(256)
 }
 
 /// Why the listener ends.
@@ -73,7 +83,12 @@ fn listen() -> Result<(), Failure> {
     let sockets = inherit::sockets()?;
     let setup = inherit::setup()?;
     log::info!("listening on {}; apps: {}", sockets.public, setup.apps.len());
-    let ended = Signals::listen().and_then(|signals| serve(sockets, setup, Some(signals)));
+    let ended = Signals::listen().and_then(|signals| {
+        // Landlock and seccomp are a thread's own: before there is another one.
+        let needs = confine::Needs { open_files: open_files(&setup.limits), listening: &inherit::SOCKETS };
+        log::info!("listener confined: {}", confine::now(&needs));
+        serve(sockets, setup, Some(signals))
+    });
     ended.map_err(|error| Failure {
         exit: 1,
         message: format!("cannot answer requests any more: {error}; the daemon starts a new listener"),
@@ -98,10 +113,11 @@ pub fn serve(sockets: Sockets, setup: Setup, signals: Option<Signals>) -> io::Re
     // tiny_http takes a refused wait for the end.
     private.set_nonblocking(false)?;
     let limits = setup.limits.clone();
+    let tls = setup.tls.as_ref().map(Material::config).transpose().map_err(io::Error::other)?;
     let (routes, tickets) = (Routes::new(setup), Tickets::new()?);
     server::start(private, Arc::clone(&routes), Arc::clone(&tickets))?;
     crate::os::memory::rest();
-    guard::guard(Doors { public, private: path, signals }, limits, routes, tickets)
+    guard::guard(Doors { public, private: path, signals, tls }, limits, routes, tickets)
 }
 
 /// A body of many megabytes is mapped for itself and unmapped after use, instead of growing the heap for ever.

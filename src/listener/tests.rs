@@ -1,5 +1,6 @@
 //! The listener as clients meet it: real sockets in front, a played daemon behind.
 
+mod hostile;
 mod stage;
 
 use super::routes::WAITERS;
@@ -36,7 +37,13 @@ fn a_push_is_handed_over_and_its_deployment_named() {
 #[test]
 fn what_the_daemon_says_decides_the_answer() {
     let ignored = |reason| {
-        vec![Verdict::Ignored { app: AppName::new("web").unwrap(), why: "so".into(), reason, deployment: None }]
+        vec![Verdict::Ignored {
+            app: AppName::new("web").unwrap(),
+            why: "so".into(),
+            reason,
+            deployment: None,
+            state: None,
+        }]
     };
     let answers = [
         (Answer::Delivered { verdicts: ignored(Ignored::Duplicate) }, 200, 200),
@@ -88,7 +95,14 @@ fn a_waiting_caller_gets_the_end_and_the_log() {
         }
         other => panic!("{other:?}"),
     });
-    assert_eq!(post(address, "/deploy?wait=1", "", &deploy_body()).status, 202, "it waits for a person or a window");
+    let got = post(address, "/deploy?wait=1", "", &deploy_body());
+    assert_eq!(
+        (got.status, got.json()["status"].as_str()),
+        (202, Some("waiting")),
+        "it waits for a person or a window"
+    );
+    let got = post(address, "/deploy", "", &deploy_body()).json();
+    assert_eq!((got["status"].as_str(), got["deployments"][0]["state"].as_str()), (Some("success"), Some("waiting")));
 }
 
 #[test]

@@ -51,7 +51,7 @@ struct Line<'a> {
 /// Answers when every deployment has ended; at once when one waits for a person or a window.
 pub(super) fn until_the_end(daemon: &Daemon, event: &str, accepted: &[Accepted]) -> Reply {
     if accepted.iter().any(|deployment| deployment.state == DeployStatus::Waiting) {
-        return hooks::triggered(event, accepted);
+        return not_now(accepted);
     }
     let mut ended = Vec::new();
     for deployment in accepted {
@@ -71,6 +71,27 @@ pub(super) fn until_the_end(daemon: &Daemon, event: &str, accepted: &[Accepted])
     let deployments =
         ended.iter().map(|end| Line { app: &end.app, deployment: end.deployment, status: end.status }).collect();
     Reply::json(worst.code, &Outcome { worst, deployments })
+}
+
+/// 202: on disk, and held up by a person, a window or the rate limit for nobody knows how long.
+fn not_now(accepted: &[Accepted]) -> Reply {
+    let as_is = accepted.iter().map(|deployment| Ended {
+        status: deployment.state,
+        app: deployment.app.clone(),
+        deployment: deployment.deployment,
+        phase: Some(Phase::Preflight),
+        release: None,
+        message: Some("it waits for an approval, a window or the rate limit of deploys".into()),
+        log: String::new(),
+        code: 202,
+    });
+    let as_is: Vec<Ended> = as_is.collect();
+    let lines = as_is.iter().map(|end| Line { app: &end.app, deployment: end.deployment, status: end.status });
+    let deployments = lines.collect();
+    match as_is.iter().find(|end| end.status == DeployStatus::Waiting) {
+        Some(worst) => Reply::json(worst.code, &Outcome { worst, deployments }),
+        None => Reply::ignored("nothing is to be done"),
+    }
 }
 
 /// What a waiting caller is told when nothing was started: 422 when its commit will not be deployed.

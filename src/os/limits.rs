@@ -10,7 +10,7 @@ use std::io;
 use std::sync::OnceLock;
 
 /// More than any board needs.
-const MOST: u64 = 65_536;
+const MOST: libc::rlim_t = 65_536;
 
 /// The kernel prefers everything else; -1000 would make it die for us rather than stop us.
 const NEARLY_LAST: i32 = -900;
@@ -25,7 +25,8 @@ const VARIABLE: &str = "PINTLE_GIVEN";
 /// Raises our soft limit as far as the hard one allows. To be called before other threads start programs.
 pub fn raise_open_files() -> io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    GIVEN.get_or_init(|| earlier::<u64>(1).unwrap_or(soft));
+    #[allow(clippy::useless_conversion, reason = "32 bits wide on armv7")]
+    GIVEN.get_or_init(|| earlier::<u64>(1).unwrap_or(soft.into()));
     if soft < MOST.min(hard) {
         setrlimit(Resource::RLIMIT_NOFILE, MOST.min(hard), hard)?;
     }

@@ -5,10 +5,14 @@
 
 pub mod backup;
 pub mod cancel;
+pub mod certificate;
 pub mod cgroup;
+pub mod clock;
 pub mod command;
+pub mod confine;
 pub mod connections;
 pub mod fdstore;
+pub mod file_watch;
 pub mod files;
 pub mod git;
 pub mod group;
@@ -19,6 +23,7 @@ pub mod lock;
 pub mod logfile;
 pub mod memory;
 mod message;
+pub mod network;
 pub mod notify;
 pub mod output;
 pub mod poll;

@@ -49,6 +49,9 @@ pub struct Start<'a> {
     pub oom_score_adj: Option<i32>,
     /// It and its children never gain privileges (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privs: bool,
+    /// It and its children have no capability and get none, whatever they execute: its bounding set is emptied, for which
+    /// we must be root; for anybody else nothing changes.
+    pub no_capabilities: bool,
     /// Soft limit of open files, raised towards the hard one as far as that allows; `None`: what we were given.
     pub open_files: Option<u64>,
     /// Soft limit of core dumps in bytes.
@@ -79,6 +82,7 @@ impl<'a> Start<'a> {
             nice: 0,
             oom_score_adj: None,
             no_new_privs: false,
+            no_capabilities: false,
             open_files: None,
             core: None,
             processes: None,
@@ -132,6 +136,7 @@ fn prepare_and_launch(what: &Start<'_>, program: &str) -> io::Result<Child> {
         nice: what.nice,
         oom_score_adj: oom_score_adj.as_deref().map(str::as_bytes),
         no_new_privs: what.no_new_privs,
+        no_capabilities: what.no_capabilities,
         open_files: what.open_files.or_else(limits::given_open_files),
         core: what.core,
         processes: what.processes,

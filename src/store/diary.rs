@@ -25,7 +25,7 @@ pub struct Diary {
 }
 
 const DEPLOYMENT: &str = "SELECT number, app, kind, requested, commit_id, release, previous, status, phase,
-    failed_phase, started_by, forced, retry_of, asked, began, finished, took_ms, message, exit, passed_verify
+    failed_phase, started_by, forced, retry_of, asked, began, finished, took_ms, message, exit, passed_verify, pass
     FROM deployments";
 
 const DELIVERY: &str = "SELECT id, deliveries.commit_id, deployment, deployments.status, ignored
@@ -195,6 +195,7 @@ fn deployment(row: &Row<'_>) -> rusqlite::Result<Deployment> {
         failed_phase: perhaps(row, "failed_phase")?,
         trigger: parsed(row, "started_by")?,
         forced: row.get("forced")?,
+        pass: parsed(row, "pass")?,
         retry_of: row.get::<_, Option<i64>>("retry_of")?.map(number),
         asked: WallTime(row.get("asked")?),
         began: row.get::<_, Option<i64>>("began")?.map(WallTime),

@@ -5,7 +5,7 @@
 
 use super::error::StoreError;
 use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
-use crate::control::{BackupReport, DeliveryView, DeployStatus, Ignored, Phase, StepReport, Trigger, spelled};
+use crate::control::{BackupReport, DeliveryView, DeployStatus, Ignored, Pass, Phase, StepReport, Trigger, spelled};
 use std::time::Duration;
 
 /// What a deployment does.
@@ -41,6 +41,8 @@ pub struct NewDeployment {
     pub trigger: Trigger,
     /// Asked for with `--force`.
     pub forced: bool,
+    /// What lets it past gates.
+    pub pass: Pass,
     /// The interrupted deployment that this one repeats.
     pub retry_of: Option<DeployId>,
     /// What it waits for, in a sentence.
@@ -60,6 +62,9 @@ pub enum Entry {
     /// It waits, is queued again or runs. Never a final status: that is told by [`Entry::Finished`].
     #[allow(missing_docs)]
     Status { number: DeployId, status: DeployStatus, message: Option<String> },
+    /// A person approved it.
+    #[allow(missing_docs)]
+    Approved { number: DeployId },
     /// A phase begins (told before it does): the deployment runs, and what it waited for is forgotten.
     #[allow(missing_docs)]
     Phase { number: DeployId, phase: Phase, at: WallTime },
@@ -162,6 +167,7 @@ impl Entry {
         match self {
             Entry::Queued(new) => Needs::Unused(new.number),
             Entry::Status { number, .. }
+            | Entry::Approved { number }
             | Entry::Phase { number, .. }
             | Entry::Release { number, .. }
             | Entry::PassedVerify { number }

@@ -10,7 +10,9 @@ use super::snapshot::{
     Snapshot,
 };
 use crate::base::{AppName, BackupId, CommitId, DeployId, ServiceName};
-use crate::control::{BackupReport, DeliveryView, DeployStatus, DeploymentReport, DeploymentView, Ignored, StepReport};
+use crate::control::{
+    BackupReport, DeliveryView, DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, StepReport,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -173,6 +175,7 @@ impl Memory {
                 row.status = status;
                 row.message = message;
             }),
+            Entry::Approved { number } => self.change(number, |row| row.pass = Pass::Approved),
             Entry::Phase { number, phase, at } => self.change(number, |row| {
                 row.status = DeployStatus::Running;
                 row.phase = phase;

@@ -5,7 +5,7 @@ use super::entry::{Entry, Needs, NewDeployment};
 use super::error::StoreError;
 use super::snapshot::{DELIVERIES_BEYOND, DELIVERIES_KEPT, LOGGED_KEPT, NOTICES_KEPT};
 use crate::base::{AppName, CommitId, DeployId};
-use crate::control::{BackupReport, DeliveryView, Ignored, Phase, StepReport};
+use crate::control::{BackupReport, DeliveryView, Ignored, Pass, Phase, StepReport};
 use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior, params};
 use std::time::Duration;
 
@@ -55,6 +55,10 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         Entry::Status { number, status, message } => {
             let sql = "UPDATE deployments SET status = ?2, message = ?3 WHERE number = ?1";
             run(db, sql, params![integer(number.0), status.as_str(), message])
+        }
+        Entry::Approved { number } => {
+            let sql = "UPDATE deployments SET pass = ?2 WHERE number = ?1";
+            run(db, sql, params![integer(number.0), Pass::Approved.as_str()])
         }
         Entry::Phase { number, phase, at } => {
             let sql =
@@ -141,7 +145,8 @@ fn run(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<usiz
 
 fn insert_deployment(db: &Connection, new: &NewDeployment) -> rusqlite::Result<usize> {
     let sql = "INSERT INTO deployments (number, app, kind, requested, commit_id, release, status, phase, started_by,
-               forced, retry_of, asked, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+               forced, retry_of, asked, message, pass)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
     run(
         db,
         sql,
@@ -159,6 +164,7 @@ fn insert_deployment(db: &Connection, new: &NewDeployment) -> rusqlite::Result<u
             new.retry_of.map(|number| integer(number.0)),
             new.asked.0,
             new.message,
+            new.pass.as_str(),
         ],
     )
 }

@@ -124,6 +124,8 @@ const MIGRATIONS: &[&str] = &[
         reason        TEXT,
         deployment    INTEGER
     ) STRICT;",
+    // 4: a deployment that waited may have been approved
+    "ALTER TABLE deployments ADD COLUMN pass TEXT NOT NULL DEFAULT 'none';",
 ];
 
 /// The version this program writes and reads.

@@ -5,7 +5,8 @@
 
 use super::entry::{Kind, NewDeployment};
 use crate::base::{AppName, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
-use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Phase, StepReport, Trigger};
+use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, Phase, StepReport, Trigger};
+use crate::deploy::tried::Attempt;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ pub const DELIVERIES_BEYOND: usize = 64;
 pub const LOGGED_KEPT: usize = 1_000;
 /// How many releases per app a snapshot carries, many more than are ever kept on disk.
 pub const RELEASES_IN_SNAPSHOT: usize = 200;
+/// How many beginnings per app a snapshot carries: more than any sensible limit in a day.
+pub const BEGINNINGS_IN_SNAPSHOT: usize = 1_000;
+/// How many deploys per app a snapshot tells the outcome of.
+pub const ATTEMPTS_IN_SNAPSHOT: usize = 50;
 /// How many notices are kept.
 pub const NOTICES_KEPT: usize = 100;
 
@@ -41,6 +46,7 @@ pub struct Deployment {
     pub failed_phase: Option<Phase>,
     pub trigger: Trigger,
     pub forced: bool,
+    pub pass: Pass,
     pub retry_of: Option<DeployId>,
     /// When it was asked for.
     pub asked: WallTime,
@@ -71,6 +77,7 @@ impl Deployment {
             failed_phase: None,
             trigger: new.trigger,
             forced: new.forced,
+            pass: new.pass,
             retry_of: new.retry_of,
             asked: new.asked,
             began: None,
@@ -101,7 +108,9 @@ impl Deployment {
 
     /// As `show` tells it. The path of the log is the caller's to add.
     pub fn report(&self, steps: Vec<StepReport>) -> DeploymentReport {
-        DeploymentReport { deployment: self.view(), steps, previous: self.previous.clone(), exit: self.exit, log: None }
+        let approved = self.pass == Pass::Approved;
+        let (deployment, previous) = (self.view(), self.previous.clone());
+        DeploymentReport { deployment, steps, previous, approved, exit: self.exit, log: None }
     }
 }
 
@@ -174,8 +183,12 @@ pub struct AppSnapshot {
     pub wanted: BTreeMap<Option<ServiceName>, bool>,
     /// Good releases, the one that went live last first.
     pub good: Vec<GoodRelease>,
+    /// What deploys of known commits came to, newest first; at most [`ATTEMPTS_IN_SNAPSHOT`].
+    pub attempts: Vec<Attempt>,
     /// Releases by the deployments that made them, newest first.
     pub releases: Vec<ReleaseInfo>,
+    /// When deploys began that nobody had ordered by hand, newest first: what a rate limit counts.
+    pub begun: Vec<WallTime>,
 }
 
 impl AppSnapshot {
@@ -205,7 +218,18 @@ impl Snapshot {
         self.highest = self.highest.max(row.number);
         let times = [Some(row.asked), row.began, row.finished];
         self.newest = times.into_iter().flatten().fold(self.newest, WallTime::max);
-        let releases = &mut self.apps.entry(row.app.clone()).or_default().releases;
+        let app = self.apps.entry(row.app.clone()).or_default();
+        let by_itself = row.kind == Kind::Deploy && row.trigger.comes_by_itself() && !row.forced;
+        if by_itself && app.begun.len() < BEGINNINGS_IN_SNAPSHOT {
+            app.begun.extend(row.began);
+        }
+        let AppSnapshot { releases, attempts, .. } = app;
+        if let (Kind::Deploy, Some(commit)) = (row.kind, &row.commit)
+            && attempts.len() < ATTEMPTS_IN_SNAPSHOT
+        {
+            let (commit, trigger, status) = (commit.clone(), row.trigger, row.status);
+            attempts.push(Attempt { commit, trigger, status, failed: row.failed_phase });
+        }
         if let (Kind::Deploy, Some(release), Some(commit)) = (row.kind, &row.release, &row.commit)
             && releases.len() < RELEASES_IN_SNAPSHOT
         {

@@ -6,7 +6,7 @@ mod story;
 
 use super::*;
 use crate::base::{AppName, CommitId, DeployId, Moment, ReleaseName, WallTime};
-use crate::control::{DeployStatus, Phase, Trigger};
+use crate::control::{DeployStatus, Pass, Phase, Trigger};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -81,6 +81,7 @@ fn queued(number: u64, app: &AppName) -> NewDeployment {
         status: DeployStatus::Queued,
         trigger: Trigger::Webhook,
         forced: false,
+        pass: Pass::None,
         retry_of: None,
         message: None,
         asked: at(number as i64),

@@ -406,6 +406,17 @@ impl Services {
         }
     }
 
+    /// Two old instances share its socket's place, left by a handover that was cut off: the new one may not start beside
+    /// both, so one of them makes way, and the other goes on serving.
+    fn is_one_too_many(&self, slot: &Slot) -> bool {
+        let name = &slot.service.name;
+        let fullest = self.fullest_round(name);
+        let here = |old: &&Slot| old.service.name == *name && old.index == slot.index && !self.is_wanted(old);
+        let twins = || self.slots.iter().filter(here).filter(|old| old.process.is_some());
+        let stays = twins().filter(|old| old.serves()).max_by_key(|old| (Some(old.round) == fullest, old.round));
+        twins().count() > 1 && stays.is_some_and(|stays| stays.round != slot.round)
+    }
+
     /// The ports of the wanted round, once all of it is up.
     fn ports(&self, service: &Service) -> Option<Vec<u16>> {
         let round = self.wanted_round.get(&service.name);
@@ -459,7 +470,7 @@ impl Services {
             Some(service) if !self.holds(name) => match service.handover {
                 Handover::Socket => {
                     let twin = slot.index.min(service.instances.saturating_sub(1));
-                    self.is_up(service, twin)
+                    self.is_up(service, twin) || self.is_one_too_many(slot)
                 }
                 Handover::Port => self.all_up(service) && self.is_routed(service) || self.is_only_in_the_way(slot),
                 Handover::Restart => self.dependencies_are_up(service),

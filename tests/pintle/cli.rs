@@ -168,7 +168,7 @@ fn a_good_configuration_is_called_good() {
 
 #[test]
 fn keys_of_features_to_come_are_accepted_and_told() {
-    let app = App::new("shop").set("trigger", "poll", "\"5m\"");
+    let app = App::new("shop").set("backup", "every", "\"24h\"");
     let world = World::with([app]).host("[notify.slack]\nurl = { env = \"NO_SUCH\" }\non = [\"failure\"]");
     let outcome = world.environment("NO_SUCH", "https://example.org").pintle(&["check-config"]).exits(0);
     let said = format!("{}{}", outcome.stdout, outcome.stderr);

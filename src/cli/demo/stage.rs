@@ -112,6 +112,7 @@ shared = ["data"]
 [trigger]
 forge = "github"
 secret = {{ file = "secrets/shop" }}
+poll = "off"
 repository = "demo/shop"
 
 [deploy]

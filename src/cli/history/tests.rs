@@ -60,6 +60,7 @@ fn show_tells_a_deployment_step_by_step() {
             step("deps", Phase::Build, StepStatus::Failed, Some(1), 0.2),
         ],
         previous: Some("000042-88aa001".parse().unwrap()),
+        approved: false,
         exit: Some(2),
         log: Some("/s/apps/shop/logs/deploy-000043.log".into()),
     };
@@ -80,10 +81,27 @@ deployment 000043 of shop: failed in build
   build  deps   failed      1  200ms
 "
     );
+    let waits = Some("waits for its window 02:00-05:00 (opens 2025-10-25 02:00)");
+    let waiting = DeploymentReport {
+        deployment: view(45, DeployStatus::Waiting, Phase::Preflight, waits),
+        steps: vec![],
+        previous: None,
+        approved: true,
+        exit: None,
+        log: None,
+    };
+    let shown = show_text(&waiting, &Style::plain());
+    assert!(
+        shown.contains("waiting\n  why       waits for its window 02:00-05:00 (opens 2025-10-25 02:00)\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("trigger   webhook, approved by a person\n"), "{shown}");
+    assert!(shown.contains("`pintle cancel 45`"), "{shown}");
     let running = DeploymentReport {
         deployment: view(44, DeployStatus::Running, Phase::Test, None),
         steps: vec![],
         previous: None,
+        approved: false,
         exit: None,
         log: None,
     };

@@ -48,6 +48,26 @@ Next:
 }
 
 #[test]
+fn each_forges_form_is_told_in_its_own_words() {
+    let table = [
+        ("github", "Payload URL", "Events        just the push event"),
+        ("gitlab", "URL ", "Trigger        Push events"),
+        ("gitea", "Target URL", "POST content type  application/json"),
+        ("forgejo", "Target URL", "Branch filter      main"),
+        ("gogs", "Payload URL", "Events        just the push event"),
+        ("bitbucket", "URL ", "Triggers  Repository: Push"),
+    ];
+    let scratch = Scratch::new("init-forges");
+    for (forge, url, line) in table {
+        let ran = scratch.pintle(&["init", "--app", forge, "--repo", "https://h/me/shop.git", "--forge", forge]);
+        let secret = format!("the content of {}/secrets/{forge}", scratch.path.display());
+        assert!(ran.out.contains(&format!("form at {forge}:\n  {url}")), "{}", ran.out);
+        assert!(ran.out.contains(line) && ran.out.contains(&secret), "{}", ran.out);
+        assert!(ran.out.contains(&format!("https://YOUR.HOST/webhook/{forge}")), "{}", ran.out);
+    }
+}
+
+#[test]
 fn nothing_is_overwritten_and_a_second_app_joins_the_first() {
     let scratch = Scratch::new("init-again");
     assert_eq!(scratch.pintle(&INIT).exit, 0);

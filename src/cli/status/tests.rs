@@ -1,6 +1,7 @@
 //! The exact text of `status`, from hand-made reports.
 
 use super::*;
+use crate::base::{DeployId, WallTime};
 use crate::control::{DaemonView, RunState};
 
 fn instance(pid: Option<u32>, state: RunState, last_exit: Option<&str>) -> InstanceView {
@@ -24,6 +25,7 @@ fn service(name: &str, state: RunState, instances: Vec<InstanceView>) -> Service
 
 #[test]
 fn a_page_shows_daemon_host_apps_services_and_probes() {
+    let now: WallTime = "2025-10-24T23:00:00Z".parse().unwrap();
     let probe = |name: &str, healthy, message: Option<&str>| ProbeView {
         name: name.into(),
         healthy,
@@ -31,7 +33,16 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
     };
     let report = StatusReport {
         daemon: DaemonView { pid: 812, version: "0.1.0".into(), uptime_seconds: 273_600 },
-        listener: ListenerView { pid: Some(815), address: Some("127.0.0.1:9000".into()), state: ListenerState::Up },
+        listener: ListenerView {
+            pid: Some(815),
+            address: Some("127.0.0.1:9000".into()),
+            state: ListenerState::Up,
+            tls: Some(TlsView {
+                kind: "self-signed".into(),
+                fingerprint: Some("A1:B2".into()),
+                expires: Some("2027-07-01T00:00:00Z".parse().unwrap()),
+            }),
+        },
         host: HostView {
             hostname: "cupboard".into(),
             uptime_seconds: 1_036_800,
@@ -45,7 +56,26 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                 release: Some("000042-4f2a1c9".parse().unwrap()),
                 commit: None,
                 deploying: Some(DeployId(43)),
-                waiting: vec![DeployId(44)],
+                waiting: vec![
+                    WaitingView {
+                        number: DeployId(44),
+                        commit: Some("4f2a1c9d".into()),
+                        reason: "waits for its window 02:00-05:00 (opens 2025-10-25 02:00)".into(),
+                        until: Some(now.plus(Duration::from_secs(3 * 3600))),
+                    },
+                    WaitingView {
+                        number: DeployId(45),
+                        commit: None,
+                        reason: "waits for its turn".into(),
+                        until: None,
+                    },
+                ],
+                poll: Some(PollView {
+                    last: Some(WallTime(1_761_336_000_000)),
+                    ok: Some(false),
+                    result: Some("look at branch main of /srv/shop.git: no route to host\nmore".into()),
+                    next: Some(WallTime(1_761_336_300_000)),
+                }),
                 probes: vec![probe("health", Some(true), None), probe("dicom", Some(false), Some("refused\x07\nmore"))],
                 services: vec![
                     service(
@@ -70,6 +100,7 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                 commit: None,
                 deploying: None,
                 waiting: vec![],
+                poll: Some(PollView { last: None, ok: None, result: None, next: None }),
                 probes: vec![probe("health", None, None)],
                 services: vec![],
             },
@@ -77,23 +108,29 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
         notices: vec!["apps/shop.toml is broken: the last accepted one is used".into()],
     };
     assert_eq!(
-        text(&report, &Style::plain()),
+        text(&report, &Style::plain(), now),
         "\
 pintle 0.1.0 up 3d4h (pid 812), webhook listener up on 127.0.0.1:9000 (pid 815)
 cupboard up 12d, disk 12GiB free of 29GiB
+TLS: self-signed until 2027-07-01T00:00:00Z
+  SHA-256 A1:B2
 ! apps/shop.toml is broken: the last accepted one is used
 
-shop: degraded, 000042-4f2a1c9, deployment 000043 under way, waiting: 000044
+shop: degraded, 000042-4f2a1c9, deployment 000043 under way
+  deployment 000044 (4f2a1c9) waits for its window 02:00-05:00 (opens 2025-10-25 02:00); at the earliest in 3h
+  deployment 000045 waits for its turn
   SERVICE  STATE     PID  UPTIME  RESTARTS          MEMORY     CPU  LAST EXIT
   web      up       1234   2h10m         0  48.2MiB/256MiB  20m34s  -
            up         42   2h10m         0         48.2MiB   42.0s  -
   worker   backoff     -       -        12               -       -  exit 1
   digest   down        -       -         -               -       -  -
   web (pid 42) says: 3 requests in hand
+  branch looked at 2025-10-24 20:00:00: look at branch main of /srv/shop.git: no route to host; next look 2025-10-24 20:05:00
   probe health ok
   probe dicom failing: refused
 
 fresh: stopped, no release yet
+  branch not looked at yet, next look when the network comes back
 "
     );
 }

@@ -318,16 +318,11 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
     inactive.sort_unstable();
     let mut expected = vec![
         "listen.dashboard",
-        "listen.tls",
         "listen.token",
         "health",
         "notify.slack",
         "dns.duckdns",
         "source.image",
-        "trigger.poll",
-        "trigger.rate_limit",
-        "trigger.window",
-        "trigger.approval",
         "schedule[1]",
         "backup.every",
         "backup.drill",

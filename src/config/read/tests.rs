@@ -7,7 +7,7 @@ use std::path::Path;
 fn found(text: &str, look: impl Fn(&Section<'_>)) -> Vec<String> {
     let environment = environment();
     let variables = BTreeMap::from([("A".to_owned(), "from-file".to_owned())]);
-    let context = Context { dir: Path::new("/"), environment: &environment, variables, frozen: false };
+    let context = Context { dir: Path::new("/"), environment: &environment, variables, frozen: false, accepted: false };
     let sheet = Sheet::new(&context, "f.toml".into(), text);
     let table = sheet.parse(text).unwrap_or_default();
     look(&Section::new(&sheet, "", &table));

@@ -40,6 +40,14 @@ fn the_first_files_pass_the_check() {
 fn every_key_in_the_first_files_is_known_and_right_when_switched_on() {
     let scratch = scratch("template-on");
     scratch.write("etc/pintle.toml", switched_on(&host_template("127.0.0.1:9000")));
+    let shop = "shop".parse().unwrap();
+    for forge in [Forge::Gitlab, Forge::Gitea, Forge::Forgejo, Forge::Gogs, Forge::Bitbucket] {
+        let text = app_template(&shop, "https://git.example.org/owner/shop.git", "main", forge, Some("pi"));
+        assert!(!text.contains('@'), "{text}");
+        scratch.write("etc/apps/shop.toml", switched_on(&text));
+        let loaded = scratch.load().unwrap_or_else(|problems| panic!("{forge:?} {:#?}", brief(&problems)));
+        assert_eq!(loaded.config.apps[&shop].trigger.forge, forge);
+    }
     scratch.write("etc/apps/shop.toml", switched_on(&app()));
     let loaded = scratch.load().unwrap_or_else(|problems| panic!("{:#?}", brief(&problems)));
     assert_eq!(loaded.config.apps[&"shop".parse().unwrap()].services.len(), 1);

@@ -3,9 +3,11 @@
 use super::Hands;
 use super::running::Running;
 use crate::base::InstanceId;
+use crate::config::Certificate;
 use crate::daemon::event::Event;
+use crate::delivery::signature::Key;
 use crate::listener::Setup;
-use crate::listener::guard::Limits;
+use crate::listener::guard::{Limits, Material};
 use crate::os::sockets;
 use crate::os::spawn::{self, Start};
 use crate::os::users;
@@ -13,14 +15,14 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Hands {
-    pub(super) fn spawn_listener(&mut self, instance: InstanceId) -> Event {
-        match self.start_listener(instance) {
+    pub(super) fn spawn_listener(&mut self, instance: InstanceId, certificate: Option<&Certificate>) -> Event {
+        match self.start_listener(instance, certificate) {
             Ok(pid) => Event::Spawned { instance, pid, port: None },
             Err(error) => Event::SpawnFailed { instance, why: error.to_string() },
         }
     }
 
-    fn start_listener(&mut self, instance: InstanceId) -> io::Result<u32> {
+    fn start_listener(&mut self, instance: InstanceId, certificate: Option<&Certificate>) -> io::Result<u32> {
         let missing = || io::Error::other("there is no [listen] table");
         let listen = self.config.host.listen.as_ref().ok_or_else(missing)?;
         // Bound long ago - or its port was taken then, and by now may be free.
@@ -32,13 +34,17 @@ impl Hands {
             socket: self.bench.place.listener_socket(),
             daemon_pid: std::process::id(),
             limits: Limits::of(listen),
+            tls: certificate.map(|certificate| Material {
+                chain: certificate.chain.clone(),
+                key: Key(certificate.key.expose().to_vec()),
+            }),
             apps: self.config.apps.values().map(crate::delivery::AppTrigger::of).collect(),
         };
         let document = serde_json::to_vec(&setup)?;
         let (stdin, mut feed) = io::pipe()?;
         let argv = ["pintle", "listen"].map(String::from);
         let mut env = vec![self.bench.instances.variable(instance)];
-        env.extend(std::env::var("RUST_LOG").ok().map(|level| ("RUST_LOG".into(), level)));
+        env.extend(std::env::var("PINTLE_LOG").ok().map(|level| ("PINTLE_LOG".into(), level)));
         let output = io::stderr().as_fd().try_clone_to_owned()?;
         let root = std::path::Path::new("/");
         let mut start = Start::new(&argv, root, &env, output.as_fd());
@@ -46,6 +52,7 @@ impl Hands {
         start.program = Some("/proc/self/exe");
         start.user = user.as_ref();
         start.no_new_privs = true;
+        start.no_capabilities = true;
         start.sockets = vec![socket.as_fd(), guard.as_fd()];
         start.fd_names = vec!["listen".into(), "guard".into()];
         let stdin: OwnedFd = stdin.into();

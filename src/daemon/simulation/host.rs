@@ -4,7 +4,7 @@ use super::journal::Page;
 use super::scenario::place;
 use super::{Simulation, trace};
 use crate::base::{AppName, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
-use crate::control::Request;
+use crate::control::{Phase, Request};
 use crate::daemon::action::Action;
 use crate::daemon::event::{Event, Known, RequestId};
 use std::collections::BTreeMap;
@@ -210,7 +210,7 @@ impl Simulation {
                 self.check_spawn(&app.name, instance, &service, &release, round, index);
                 self.spawn(&app, instance, &service, release, (round, index, restarts));
             }
-            Action::SpawnListener { instance } => self.spawn_the_listener(instance),
+            Action::SpawnListener { instance, .. } => self.spawn_the_listener(instance),
             Action::Terminate { instance, .. } => {
                 self.check_terminate(instance);
                 self.terminate(instance);
@@ -237,13 +237,17 @@ impl Simulation {
                 let tip = reachable.then(|| self.branches[&asked.app].tip());
                 self.soon(Duration::from_secs(5), Due::Hear(Event::Resolved { from, asked, commit: tip }));
             }
+            Action::LookAtBranch { app, look } => self.look_at_a_branch(&app.name, look),
             Action::Answer { to, answer } => self.check_answer(to, answer),
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),
             Action::CheckSuccessor => self.ask_the_successor(),
-            Action::Reload { .. } | Action::Exit | Action::Reexec => {}
+            Action::Reload { .. } | Action::CancelLooks | Action::Exit | Action::Reexec => {}
             Action::Apply { app, release, .. } => self.apply(&release, app),
             Action::Vacated { app, service, round, index } => self.vacate(app, service, round, index),
             Action::KeepSockets { addresses } => self.keep_sockets(addresses),
+            Action::PhaseBegins { number, phase: Phase::Preflight } => self.check_passage(number),
+            // Its listener speaks plain HTTP.
+            Action::ReadCertificate { .. } | Action::MakeCertificate | Action::ForgetCertificate => {}
             Action::Opened { .. } | Action::Say { .. } | Action::PhaseBegins { .. } | Action::Note { .. } => {}
         }
     }
@@ -290,6 +294,11 @@ impl Simulation {
     pub(super) fn jump(&mut self) {
         let day = 86_400_000;
         let by = self.random.below(800 * day) as i64 - 400 * day as i64;
+        self.set_the_clock(by);
+    }
+
+    pub(super) fn set_the_clock(&mut self, by: i64) {
+        self.promises.passages.clock_was_set();
         self.now.wall = WallTime(self.now.wall.0 + by);
         self.trace.note(self.now, || format!("-- the wall clock jumps by {by} ms"));
     }

@@ -1,13 +1,14 @@
 //! What must never be untrue of deployments, whatever happens: the promises of the design, each as a sentence.
 
 use super::Simulation;
+use super::gates::Passages;
 use super::scenario::place;
 use crate::base::{AppName, CommitId, DeployId, ReleaseName};
 use crate::config::StepPhase;
-use crate::control::{Answer, DeployStatus, Phase, Request, Trigger, Verdict};
+use crate::control::{Answer, DeployStatus, Pass, Phase, Request, Trigger, Verdict};
 use crate::daemon::action::Job;
 use crate::daemon::event::RequestId;
-use crate::deploy::{End, Kind, Work};
+use crate::deploy::{End, Work};
 use crate::store::{self, Entry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,13 +22,14 @@ pub(super) struct Row {
     pub(super) commit: Option<CommitId>,
     pub(super) release: Option<ReleaseName>,
     previous: Option<ReleaseName>,
-    forced: bool,
+    pub(super) forced: bool,
     pub(super) retry_of: Option<DeployId>,
     pub(super) phase: Option<Phase>,
     pub(super) status: DeployStatus,
     pub(super) message: Option<String>,
     /// The deployment that the same delivery had started before.
     answers_again: Option<DeployId>,
+    pub(super) pass: Pass,
 }
 
 /// What was promised to people and what they may rely on.
@@ -54,6 +56,8 @@ pub(super) struct Promises {
     /// How often somebody asked for a new program since it last took over.
     pub(super) reexecs_asked: u32,
     pub(super) successor_is_fit: bool,
+    /// What the gates let begin.
+    pub(super) passages: Passages,
 }
 
 impl Promises {
@@ -85,9 +89,11 @@ impl Promises {
                     status: new.status,
                     message: None,
                     answers_again: None,
+                    pass: new.pass,
                 };
                 self.rows.insert(new.number, row);
             }
+            Entry::Approved { number } => self.change(number, |row| row.pass = Pass::Approved),
             Entry::Phase { number, phase, .. } => self.change(number, |row| row.phase = Some(phase)),
             Entry::Release { number, commit, release, previous } => self.change(number, |row| {
                 (row.commit, row.release, row.previous) = (Some(commit), Some(release), previous);
@@ -303,7 +309,10 @@ impl Simulation {
                     }
                 }
             }
-            Answer::Done { .. } => self.note_verb(to, &request),
+            Answer::Done { .. } => match request {
+                Request::Approve { number } => self.check_approval(number),
+                _ => self.note_verb(to, &request),
+            },
             _ => {}
         }
     }
@@ -334,7 +343,10 @@ impl Simulation {
             .find(|(_, other)| other.commit == row.commit && !other.status.is_final());
         let before = row.answers_again.filter(|before| {
             let status = self.promises.rows.get(before).map(|row| row.status);
-            matches!(status, Some(DeployStatus::Success | DeployStatus::Queued | DeployStatus::Superseded))
+            matches!(
+                status,
+                Some(DeployStatus::Success | DeployStatus::Queued | DeployStatus::Waiting | DeployStatus::Superseded)
+            )
         });
         let twin = twin.map(|(number, _)| *number).or(before);
         self.promise(twin.is_none(), || format!("{number} was accepted although {twin:?} answers the same delivery"));
@@ -360,6 +372,9 @@ impl Simulation {
         let backup = row.kind == store::Kind::Backup;
         let begin = self.promises.at_begin.get(&number).cloned();
         let status = end.status;
+        if status == DeployStatus::Superseded {
+            self.check_superseded(number, end.message.as_deref());
+        }
         match status {
             DeployStatus::Success if !backup && began => {
                 self.promise(current == release, || {
@@ -393,14 +408,9 @@ impl Simulation {
         let Some(world) = &self.world else { return };
         let (instant, due) = (self.turns_at_this_instant, world.deadline());
         let late = due.filter(|at| *at <= self.now.mono);
-        let waiting = |app: &crate::daemon::world::AppWorld| {
-            app.queue.iter().filter(|deployment| deployment.plan().kind == Kind::Deploy).count()
-        };
-        let crowded: Vec<AppName> =
-            world.apps.values().filter(|app| waiting(app) > 1).map(|app| app.config.name.clone()).collect();
         self.promise(late.is_none() || instant < 50, || format!("no busy loop, but {late:?} stays due"));
         self.promise(instant < 500, || "no more than 500 turns at one instant".into());
-        self.promise(crowded.is_empty(), || format!("{crowded:?}: of several commits that wait the newest wins"));
+        self.check_the_queues();
         self.check_the_disks();
     }
 }

@@ -103,9 +103,10 @@ impl Simulation {
         self.disks.values_mut().for_each(|disk| disk.sweep());
         self.keep_ports_of_survivors();
         self.promises.new_life();
+        self.promises.passages.remembered_anew(&self.promises.rows);
         let found = self.found();
         let snapshot = self.journal.diary.snapshot();
-        let (world, actions) = World::boot(self.now, &self.config, snapshot, found, vec![]);
+        let (world, actions) = World::boot(self.now, &self.config, snapshot, found, vec![], super::gates::zone());
         self.world = Some(world);
         for pid in self.processes.keys().copied().collect::<Vec<_>>() {
             self.is_adopted(pid);

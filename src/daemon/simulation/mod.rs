@@ -14,19 +14,23 @@
 //! processes   the apps' processes: born, ready, hung, dead - with a daemon or without
 //! voices      what they say of themselves
 //! proxy       where clients are sent
+//! polls       the network, and what looks at branches see
 //! work        what workers do to the disk
 //! journal     the diary, written late
 //! invariants  what must never be untrue of deployments
+//! gates       what must never be untrue of deployments that wait
 //! supervision what must never be untrue of processes
 //! rest        what must be true when nothing is left to do
 //! trace       a run in words
 //! ```
 //! `PINTLE_SEED` runs one seed, `PINTLE_SEEDS` so many, `PINTLE_STEPS` each so far.
 
+mod gates;
 mod host;
 mod invariants;
 mod journal;
 mod life;
+mod polls;
 mod processes;
 mod proxy;
 mod random;
@@ -88,6 +92,8 @@ struct Simulation {
     requests_made: u64,
     /// SIGTERMs since the daemon's start.
     stops_asked: u32,
+    /// No repository can be reached, since the network went.
+    is_dark: bool,
     past_deliveries: Vec<Delivery>,
     /// The host behaves well and nothing comes from outside.
     calm: bool,
@@ -99,7 +105,7 @@ struct Simulation {
 }
 
 /// So long may everything take to come to rest, once the host behaves well.
-const PATIENCE: Duration = Duration::from_secs(3 * 3600);
+const PATIENCE: Duration = Duration::from_secs(12 * 3600);
 
 impl Simulation {
     fn new(seed: u64, trace: Trace) -> Simulation {
@@ -133,6 +139,7 @@ impl Simulation {
             deliveries_made: 0,
             requests_made: 0,
             stops_asked: 0,
+            is_dark: false,
             past_deliveries: vec![],
             calm: false,
             turns: 0,
@@ -166,21 +173,33 @@ impl Simulation {
         self.trace.note(self.now, || "-- from here on the host behaves well".into());
         self.calm = true;
         self.journal.full = false;
+        self.network_comes_back();
+        self.settle();
+        self.let_every_branch_be_looked_at();
+        self.settle();
+        if self.broken.is_none() {
+            self.flush_the_journal();
+            self.check_polls();
+            self.check_at_rest();
+            self.check_idling();
+        }
+        self.calm = false;
+        self.trace.note(self.now, || "-- from here on anything goes".into());
+    }
+
+    /// Lets happen what is left to do.
+    fn settle(&mut self) {
         let until = self.now.mono + PATIENCE;
         while self.broken.is_none() && !self.is_at_rest() {
             if self.now.mono > until || self.has_nothing_to_do() {
                 let why = self.what_is_left();
                 self.promises_broken(|| format!("everything settles once the host behaves well: {why}"));
             }
+            if self.only_gates_are_left() {
+                self.let_begin_what_waits();
+            }
             self.step();
         }
-        if self.broken.is_none() {
-            self.flush_the_journal();
-            self.check_at_rest();
-            self.check_idling();
-        }
-        self.calm = false;
-        self.trace.note(self.now, || "-- from here on anything goes".into());
     }
 }
 

@@ -5,7 +5,7 @@ use crate::base::{AppName, DeployId, ReleaseName, ServiceName};
 use crate::config::Restart;
 use crate::control::DeployStatus;
 use crate::daemon::event::Event;
-use crate::daemon::world::World;
+use crate::daemon::world::{AppWorld, World};
 use crate::store;
 use crate::supervise::State;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,16 +14,23 @@ use std::time::Duration;
 impl Simulation {
     /// Nothing is left to happen but probes that are looked at now and then.
     pub(super) fn is_at_rest(&self) -> bool {
+        self.is_quiet() && self.unsettled().is_empty()
+    }
+
+    /// Nothing is left to happen but that somebody approves, or that the time comes.
+    pub(super) fn only_gates_are_left(&self) -> bool {
+        let waits = |app: &AppWorld| app.active.is_none() && app.queue.iter().all(|one| one.waiting.is_some());
+        let apps = || self.world.iter().flat_map(|world| world.apps.values());
+        self.is_quiet() && apps().any(|app| !app.queue.is_empty()) && apps().all(waits)
+    }
+
+    fn is_quiet(&self) -> bool {
         let Some(world) = &self.world else { return false };
         let idle = |due: &Due| {
             let told = matches!(due, Due::Hear(Event::Probed { .. } | Event::Told { .. }));
             told || matches!(due, Due::Look { .. } | Due::Speak { .. })
         };
-        !world.stopping
-            && self.journal.is_idle()
-            && self.works.is_empty()
-            && self.schedule.values().all(idle)
-            && self.unsettled().is_empty()
+        !world.stopping && self.journal.is_idle() && self.works.is_empty() && self.schedule.values().all(idle)
     }
 
     fn unsettled(&self) -> Vec<AppName> {
@@ -171,8 +178,12 @@ impl Simulation {
         }
         let spent = self.turns - turns;
         // Per app: a probe every 30 s is one turn to send it out and one to hear of it.
-        let most = 300 * self.config.apps.len() as u64;
-        let hour = trace::span(Duration::from_secs(3600));
+        let hour = Duration::from_secs(3600);
+        // And no look at a branch beyond those asked for, a tenth sooner each: one turn to begin it, one to hear of it.
+        let polls = self.config.apps.values().filter_map(|app| app.trigger.poll);
+        let looks: u64 = polls.map(|interval| (hour.as_secs() * 10).div_ceil(interval.as_secs() * 9) + 2).sum();
+        let most = 300 * self.config.apps.len() as u64 + 2 * looks;
+        let hour = trace::span(hour);
         self.promise(spent <= most, || format!("{spent} turns in {hour} in which nothing happened"));
     }
 

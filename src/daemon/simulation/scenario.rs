@@ -90,12 +90,14 @@ impl Simulation {
                 let id = self.a_backup();
                 self.ask(Request::BackupRestore { app, id });
             }
-            60..66 => {
+            60..67 => {
                 let recent = 1 + self.random.below(5);
                 let newest = self.promises.rows.keys().next_back().map_or(0, |number| number.0);
-                self.ask(Request::Cancel { number: DeployId(newest.saturating_sub(recent - 1)) });
+                let number = DeployId(newest.saturating_sub(recent - 1));
+                let approves = self.random.percent(50);
+                self.ask(if approves { Request::Approve { number } } else { Request::Cancel { number } });
             }
-            66..69 => {
+            67..69 => {
                 let commit = self.branches[&app].any(&mut self.random).to_string();
                 self.ask(Request::Forgive { app, commit });
             }
@@ -117,7 +119,8 @@ impl Simulation {
             84..86 => self.power_cut(),
             86..90 => self.jump(),
             90..92 => self.fill_the_disk(),
-            92..98 => self.kill_a_process(),
+            92..95 => self.kill_a_process(),
+            95..98 => self.something_about_the_network(&app),
             98 => self.reconfigure(),
             _ => self.ask(Request::Status { app: None }),
         }
@@ -130,6 +133,7 @@ impl Simulation {
         let gone = names.iter().filter(|name| !self.config.apps.contains_key(*name));
         gone.for_each(|name| self.promises.forget_app(name));
         self.promises.meddle_with(&names);
+        self.promises.passages.remembered_anew(&self.promises.rows);
         let found = if self.world.is_some() { self.found() } else { BTreeMap::new() };
         self.turn(Event::Reconfigured { config: Box::new(self.config.clone()), found });
     }

@@ -4,7 +4,8 @@ use super::random::Random;
 use crate::base::{AppName, Bytes, ServiceName};
 use crate::config::{
     Address, App, Backup, Command, Config, Deploy, Forge, Handover, Host, Listen, Nginx, Probe, ProbeTarget, Rate,
-    Ready, Rehearsal, RehearsalData, Restart, Service, Source, Step, StepPhase, Trigger, TriggerEvent,
+    Ready, Rehearsal, RehearsalData, Restart, Secret, Service, Source, Step, StepPhase, TimeOfDay, Trigger,
+    TriggerEvent, Window,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -99,16 +100,16 @@ fn app(name: &str, random: &mut Random) -> App {
         user: None,
         trigger: Trigger {
             forge: Forge::Github,
-            secrets: vec![],
+            secrets: if random.percent(50) { vec![Secret(b"shh".to_vec())] } else { vec![] },
             on: vec![TriggerEvent::Push],
             workflow: None,
             workflow_events: vec![],
             repository: None,
             generic: None,
-            poll: None,
-            rate_limit: None,
-            window: None,
-            approval: false,
+            poll: random.pick(&[None, None, Some(60), Some(300), Some(1800)]).map(Duration::from_secs),
+            rate_limit: random.percent(25).then(|| rate(random)),
+            window: random.percent(25).then(|| window(random)),
+            approval: random.percent(20),
         },
         deploy: Deploy {
             timeout: Duration::from_secs(*random.pick(&[60, 300])),
@@ -130,6 +131,19 @@ fn app(name: &str, random: &mut Random) -> App {
         backup: Backup { paths: vec![], sqlite: vec![], keep: 5, keep_for: None, before_deploy: true },
         definition: toml::Table::new(),
     }
+}
+
+fn rate(random: &mut Random) -> Rate {
+    Rate { count: 1 + random.below(3) as u32, per: Duration::from_secs(*random.pick(&[60, 600, 3600])) }
+}
+
+/// Of whole quarters of an hour, often over midnight. A clock that is set is noticed within the hour: so long it is open.
+fn window(random: &mut Random) -> Window {
+    let from = random.below(96);
+    let to = (from + 5 + random.below(91)) % 96;
+    let [from, to] =
+        [from, to].map(|quarter| TimeOfDay { hour: (quarter / 4) as u8, minute: (quarter % 4 * 15) as u8 });
+    Window { from, to }
 }
 
 fn step(phase: StepPhase) -> Step {

@@ -67,6 +67,7 @@ pub(super) fn action(action: &Action) -> String {
         Action::Route { app, service, release, ports, old } => {
             format!("Route {} {} of {release} {old:?} -> {ports:?}", app.name, service.name)
         }
+        Action::LookAtBranch { app, look } => format!("LookAtBranch {} {look}", app.name),
         Action::Probe { app, watch, release, .. } => format!("Probe {app} watch {watch} {release}"),
         Action::Resolve { from, .. } => format!("Resolve {}", from.0),
         Action::Say { line, number } => format!("Say {number} {line}"),

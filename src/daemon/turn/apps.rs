@@ -16,8 +16,9 @@ use std::time::Duration;
 
 /// Whoever says start or stop waits at most this long beyond what the services may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// An unhealthy app is restarted at most so often.
+/// An unhealthy app is restarted at most so often; twice as long after each restart that did not help, up to five hours.
 const COOL_DOWN: Duration = Duration::from_secs(600);
+const MOST_DOUBLINGS: u32 = 5;
 
 impl World {
     /// Something happened to a process: of a service, or the listener.
@@ -320,7 +321,7 @@ impl World {
                 watch.steady(now.mono);
             }
             (Verdict::Well, None, Some(_)) => {
-                app.unwell = None;
+                (app.unwell, app.repairs) = (None, 0);
                 actions.push(Action::Note { level: log::Level::Info, text: format!("{name} is healthy again") });
             }
             (Verdict::Unwell(why), None, None) => {
@@ -332,19 +333,22 @@ impl World {
                     false => self.repair(now, name, actions),
                 }
             }
+            (Verdict::Unwell(_), None, Some(_)) => self.repair(now, name, actions),
             _ => {}
         }
     }
 
-    /// Unhealthy means an action: the services are started anew, once per incident and not again too soon, because
-    /// what a restart did not mend another one will hardly.
+    /// Unhealthy means an action: the services are started anew. What a restart did not mend another one will hardly,
+    /// but may: what hung again after it is not left so for ever. It is tried ever more rarely.
     fn repair(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let Some(app) = self.apps.get_mut(name) else { return };
-        let too_soon = app.repaired_at.is_some_and(|at| now.mono < at + COOL_DOWN);
+        let cool_down = COOL_DOWN * (1 << app.repairs.min(MOST_DOUBLINGS));
+        let too_soon = app.repaired_at.is_some_and(|at| now.mono < at + cool_down);
         if app.active.is_some() || too_soon {
             return;
         }
         app.repaired_at = Some(now.mono);
+        app.repairs = app.repairs.saturating_add(1);
         app.services.restart(None);
         let text = format!("{name}: restarting its services because it is unhealthy");
         actions.push(Action::Note { level: log::Level::Warn, text });
@@ -371,6 +375,7 @@ impl World {
         }
         self.answer_late_waiters(now, name, actions);
         self.look(now, name, actions);
+        self.open_gates(now, name, actions);
         let gone = self.apps.get(name).is_some_and(|app| {
             let nothing_left = app.active.is_none() && app.queue.is_empty() && app.services.slots().is_empty();
             app.removed && nothing_left && app.waiters.is_empty()

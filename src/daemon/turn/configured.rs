@@ -29,7 +29,8 @@ impl World {
         if self.stopping {
             return;
         }
-        if self.triggers_differ(&config) {
+        let tls_is_new = self.tls_reconfigured(now, config.host.listen.as_ref(), actions);
+        if self.triggers_differ(&config) && !tls_is_new {
             self.restart_listener(now, actions);
         }
         self.broken_files = None;
@@ -50,10 +51,11 @@ impl World {
             let app = Arc::new(app);
             match self.apps.get_mut(&name) {
                 Some(known) => {
-                    known.config = app;
+                    let before = std::mem::replace(&mut known.config, app);
                     if std::mem::take(&mut known.removed) {
                         self.run_what_is_live(now, &name, actions);
                     }
+                    self.look_out_anew(now, &name, &before.source);
                     self.apply(now, &name, actions);
                 }
                 None => self.take_in(now, &name, app, found.remove(&name), actions),
@@ -127,7 +129,10 @@ impl World {
         let text = format!("{name}: what changed in the configuration is taken back for {release}: {why}");
         actions.push(Action::Note { level: log::Level::Error, text });
         actions.push(Action::Apply { app: before, release: release.clone(), commit });
-        self.run_what_is_live(now, name, actions);
+        // A daemon that ends starts nothing any more; the next one finds what was meant.
+        if !self.stopping {
+            self.run_what_is_live(now, name, actions);
+        }
         true
     }
 }

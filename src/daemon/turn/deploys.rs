@@ -3,8 +3,10 @@
 use super::super::action::{Action, Job};
 use super::super::world::{AppWorld, Pending, SeenDelivery, World};
 use super::apps::took;
+use super::gates::begins_to_wait;
 use crate::base::{AppName, DeployId, Moment};
-use crate::control::{DeployStatus, Phase, Trigger};
+use crate::control::{DeployStatus, Pass, Phase, Trigger};
+use crate::deploy::gate::waits_for_more;
 use crate::deploy::machine::Deadlines;
 use crate::deploy::{Deployment, End, Fact, Input, Kind, Output, Plan, Work};
 use crate::store::{self, Entry, NewDeployment};
@@ -19,38 +21,57 @@ impl World {
         let Some(app) = self.apps.get_mut(&name).filter(|app| !app.removed) else {
             return self.end_unbegun(now, &deployment, DeployStatus::Cancelled, NOT_CONFIGURED.into(), actions);
         };
+        begins_to_wait(&deployment, actions);
+        if deployment.plan().kind == Kind::Deploy {
+            app.note_asked(deployment.commit.as_ref(), deployment.trigger);
+        }
         app.queue.push_back(deployment);
-        self.supersede_older(now, &name, actions);
         self.start_next(now, &name, actions);
     }
 
-    /// Ends every commit that waits but the one asked for last.
-    pub(in super::super) fn supersede_older(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
-        let Some(app) = self.apps.get_mut(name) else { return };
+    /// Ends every commit that waits and is older than another one that stands behind no other gates than it does.
+    pub(super) fn supersede_older(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        self.look_at_gates(now, name, actions);
+        let Some(app) = self.apps.get(name) else { return };
         let commits = app.queue.iter().filter(|waiting| waiting.plan().kind == Kind::Deploy);
-        let Some(newest) = commits.map(|waiting| waiting.number).max() else { return };
-        let stays = |waiting: &Deployment| waiting.number == newest || waiting.plan().kind != Kind::Deploy;
-        let (stay, older): (Vec<Deployment>, Vec<Deployment>) = app.queue.drain(..).partition(stays);
-        app.queue.extend(stay);
+        let being_approved = |one: &&Deployment| {
+            let is_it =
+                |pending: &Pending| matches!(pending, Pending::Approval { number, .. } if *number == one.number);
+            self.pending.values().any(is_it)
+        };
+        let mut ends: Vec<(DeployId, DeployId)> = vec![];
+        for one in commits.clone().filter(|one| !being_approved(one)) {
+            let newer = commits.clone().filter(|other| makes_needless(other, one));
+            ends.extend(newer.max_by_key(|other| other.rank()).map(|newest| (one.number, newest.number)));
+        }
+        for (older, newer) in ends {
+            self.supersede(now, name, older, newer, actions);
+        }
+    }
+
+    fn supersede(&mut self, now: Moment, name: &AppName, older: DeployId, newer: DeployId, actions: &mut Vec<Action>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let Some(at) = app.queue.iter().position(|waiting| waiting.number == older) else { return };
+        let Some(superseded) = app.queue.remove(at) else { return };
         let delivered = |one: &Deployment| matches!(one.trigger, Trigger::Webhook | Trigger::Deploy | Trigger::Poll);
-        let passed_over =
-            older.iter().filter(|one| delivered(one)).flat_map(|one| one.commit.iter().chain(&one.rivals));
-        let passed_over: Vec<_> = passed_over.cloned().collect();
-        // What a person names is what a person gets.
-        if let Some(one) = app.queue.iter_mut().find(|one| one.number == newest && delivered(one)) {
-            one.rivals.extend(passed_over);
+        // What a person names, or approved, is what a person gets.
+        let takes = |one: &&mut Deployment| one.number == newer && delivered(one) && one.pass == Pass::None;
+        if let Some(one) = app.queue.iter_mut().find(takes).filter(|_| delivered(&superseded)) {
+            one.rivals.extend(superseded.commit.iter().chain(&superseded.rivals).cloned());
         }
-        for superseded in older {
-            let message = format!("superseded by deployment {}", newest.0);
-            self.end_unbegun(now, &superseded, DeployStatus::Superseded, message, actions);
-        }
+        let message = format!("superseded by deployment {}", newer.0);
+        self.end_unbegun(now, &superseded, DeployStatus::Superseded, message, actions);
     }
 
     /// Begins the next deployment that waits, if none is under way.
     pub(in super::super) fn start_next(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let nothing_begins = self.stopping || self.waits_for_reexec();
+        self.supersede_older(now, name, actions);
         let Some(app) = self.apps.get_mut(name).filter(|app| app.active.is_none() && !nothing_begins) else { return };
-        let Some(mut deployment) = app.queue.pop_front() else { return };
+        // What waits at a gate holds up nobody behind it.
+        let goes = |waiting: &Deployment| waiting.waiting.is_none() || needless(app, waiting).is_some();
+        let Some(at) = app.queue.iter().position(goes) else { return };
+        let Some(mut deployment) = app.queue.remove(at) else { return };
         if let Some((status, why)) = needless(app, &deployment) {
             self.end_unbegun(now, &deployment, status, why, actions);
             return self.start_next(now, name, actions);
@@ -66,6 +87,7 @@ impl World {
             let entries = vec![Entry::Release { number, commit, release, previous }];
             actions.push(Action::Record { token: None, entries });
         }
+        app.note_beginning(now, &deployment);
         app.active = Some(deployment);
         app.active_since = now.mono;
         actions.push(Action::Opened { app: name.clone(), number });
@@ -150,6 +172,9 @@ impl World {
                 }
                 Fact::Identified { commit, release } => {
                     let previous = deployment.previous.clone();
+                    if deployment.plan().kind == Kind::Deploy {
+                        app.tried.is_for(&commit);
+                    }
                     app.known.insert(release.clone(), commit.clone());
                     entries.push(Entry::Release { number, commit, release, previous });
                 }
@@ -189,24 +214,26 @@ impl World {
     /// An interrupted deploy that went back is tried once more. That is written down together with its end, so that
     /// no crash can come between.
     fn plan_the_retry(&mut self, now: Moment, name: &AppName) -> Option<Entry> {
-        let of = self.apps.get(name)?.active.as_ref().filter(|deployment| deployment.retry_after)?;
-        if self.a_newer_commit_comes(name) {
+        let of = self.apps.get(name)?.active.as_ref().filter(|deployment| deployment.retry_after)?.clone();
+        if self.a_newer_commit_comes(now, &of) {
             return None;
         }
-        let again = self.repetition(&of.clone())?;
+        let again = self.repetition(&of)?;
         let entry = Entry::Queued(row_of(&again, now));
         self.apps.get_mut(name)?.retry = Some(again);
         Some(entry)
     }
 
-    /// Whether a commit waits for its turn, or to be written down.
-    fn a_newer_commit_comes(&self, name: &AppName) -> bool {
-        let waiting = self.apps.get(name).into_iter().flat_map(|app| &app.queue);
-        let arriving = self.pending.values().flat_map(|pending| match pending {
-            Pending::Intake { deployments, .. } => &deployments[..],
-            _ => &[],
-        });
-        waiting.chain(arriving.filter(|new| new.app == *name)).any(|new| new.plan().kind == Kind::Deploy)
+    /// Whether a commit waits for its turn, or to be written down, that would make a retry needless.
+    fn a_newer_commit_comes(&self, now: Moment, of: &Deployment) -> bool {
+        let mut again = of.clone();
+        (again.trigger, again.pass) = (Trigger::Retry, kept_pass(of));
+        self.judge_at_the_gates(now, &mut again);
+        let waiting = self.apps.get(&of.app).into_iter().flat_map(|app| &app.queue);
+        let arriving = self.pending.values().flat_map(Pending::arriving);
+        let mut newer = waiting.chain(arriving.filter(|new| new.app == of.app));
+        newer
+            .any(|new| new.plan().kind == Kind::Deploy && !waits_for_more(new.waiting.as_ref(), again.waiting.as_ref()))
     }
 
     fn job(&self, name: &AppName, work: Work) -> Option<Job> {
@@ -247,6 +274,9 @@ impl World {
         let number = deployment.number;
         for seen in app.seen.values_mut().filter(|seen| seen.deployment == Some(number)) {
             seen.status = Some(end.status);
+        }
+        if let Some(commit) = deployment.commit.as_ref().filter(|_| deployment.plan().kind == Kind::Deploy) {
+            app.tried.ends(commit, end.status, end.failed);
         }
         let release = deployment.release.clone();
         if end.status == DeployStatus::Success
@@ -298,6 +328,7 @@ impl World {
         again.commit = of.commit.clone();
         again.forced = of.forced;
         again.retry_of = Some(of.number);
+        again.pass = kept_pass(of);
         Some(again)
     }
 
@@ -363,6 +394,16 @@ impl World {
     }
 }
 
+/// Whether `newer` is to be deployed in the place of `older`: nothing that it waits for is in its way alone.
+fn makes_needless(newer: &Deployment, older: &Deployment) -> bool {
+    newer.rank() > older.rank() && !waits_for_more(newer.waiting.as_ref(), older.waiting.as_ref())
+}
+
+/// A retry of what a person ordered is a person's.
+fn kept_pass(of: &Deployment) -> Pass {
+    if of.trigger == Trigger::Cli { Pass::Person } else { of.pass }
+}
+
 /// How a deployment that waited ends without beginning, because of what the one before it came to.
 fn needless(app: &AppWorld, waiting: &Deployment) -> Option<(DeployStatus, String)> {
     if let Kind::Rollback { to, .. } = &waiting.plan().kind {
@@ -380,6 +421,11 @@ fn needless(app: &AppWorld, waiting: &Deployment) -> Option<(DeployStatus, Strin
     is_live.then(|| (DeployStatus::Success, "its commit went live while it waited".to_string()))
 }
 
+/// How a deployment that has not begun stands.
+pub(in super::super) fn status_of_new(deployment: &Deployment) -> DeployStatus {
+    if deployment.waiting.is_some() { DeployStatus::Waiting } else { DeployStatus::Queued }
+}
+
 /// The diary's row of a deployment that is new.
 pub(in super::super) fn row_of(deployment: &Deployment, now: Moment) -> NewDeployment {
     NewDeployment {
@@ -393,11 +439,12 @@ pub(in super::super) fn row_of(deployment: &Deployment, now: Moment) -> NewDeplo
         requested: deployment.requested.clone(),
         commit: deployment.commit.clone(),
         release: deployment.release.clone(),
-        status: DeployStatus::Queued,
+        status: status_of_new(deployment),
         trigger: deployment.trigger,
         forced: deployment.forced,
+        pass: deployment.pass,
         retry_of: deployment.retry_of,
-        message: None,
+        message: deployment.waiting.as_ref().map(|waits| waits.reason.clone()),
         asked: now.wall,
     }
 }

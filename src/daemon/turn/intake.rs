@@ -4,7 +4,7 @@ use super::super::action::Action;
 use super::super::event::{Known, RequestId};
 use super::super::world::{AppWorld, Pending, SeenDelivery, World};
 use super::apps::{Verb, no_such_app};
-use super::deploys::row_of;
+use super::deploys::{row_of, status_of_new};
 use crate::base::{AppName, BackupId, CommitId, DeployId, Moment, ReleaseName, WallTime};
 use crate::control::{
     Answer, DeliveriesReport, Delivery, DeliveryVerdict, DeliveryView, DeployAsked, DeployStatus, Ignored, Request,
@@ -69,9 +69,7 @@ impl World {
             Request::Restart { app, service } => {
                 self.service_verb(now, from, Verb::Restart, &app, service.as_ref(), actions);
             }
-            Request::Approve { number } => {
-                actions.push(refuse(USAGE, format!("deployment {} does not wait for an approval", number.0)));
-            }
+            Request::Approve { number } => self.approve_asked(from, number, actions),
             Request::Reload => actions.push(Action::Reload { from }),
             other => actions.push(refuse(USAGE, format!("this request is not the loop's to answer: {other:?}"))),
         }
@@ -105,11 +103,10 @@ impl World {
             };
             let (ignored, why, deployment) = match judged {
                 Ok(()) => {
-                    let Some(mut new) = self.new_deployment(&app, delivery.trigger, Kind::Deploy) else { continue };
-                    new.requested = Some(wanted.requested());
-                    new.commit = wanted.commit().cloned();
-                    entries.push(Entry::Queued(row_of(&new, now)));
-                    let (deployment, state) = (new.number, DeployStatus::Queued);
+                    let begun = self.begin_from_outside(now, &app, &wanted, delivery.trigger);
+                    let Some((new, entry)) = begun else { continue };
+                    entries.push(entry);
+                    let (deployment, state) = (new.number, status_of_new(&new));
                     verdicts.push(Verdict::Accepted { app: app.clone(), deployment, state });
                     deployments.push(new);
                     (None, None, Some(deployment))
@@ -117,7 +114,14 @@ impl World {
                 Err((reason, why, deployment)) => {
                     let twin =
                         deployment.filter(|number| reason == Ignored::Duplicate && self.is_from_outside(*number));
-                    verdicts.push(Verdict::Ignored { app: app.clone(), why: why.clone(), reason, deployment: twin });
+                    let state = twin.map(|twin| self.state_of_twin(twin));
+                    verdicts.push(Verdict::Ignored {
+                        app: app.clone(),
+                        why: why.clone(),
+                        reason,
+                        deployment: twin,
+                        state,
+                    });
                     (Some(reason), Some(why), deployment)
                 }
             };
@@ -151,23 +155,43 @@ impl World {
                 actions.push(Action::Record { token: None, entries });
                 actions.push(Action::Answer { to: from, answer });
             }
-            false => self.record(entries, Pending::Intake { deployments, to: from, answer }, actions),
+            false => self.record(entries, Pending::Intake { deployments, to: from, answer: answer.into() }, actions),
         }
+    }
+
+    /// A deployment that a delivery or a look at the branch asks for, and what is to be on disk before it begins.
+    pub(super) fn begin_from_outside(
+        &mut self,
+        now: Moment,
+        app: &AppName,
+        wanted: &Wanted,
+        trigger: Trigger,
+    ) -> Option<(Deployment, Entry)> {
+        let mut new = self.new_deployment(app, trigger, Kind::Deploy)?;
+        new.requested = Some(wanted.requested());
+        new.commit = wanted.commit().cloned();
+        self.judge_at_the_gates(now, &mut new);
+        let entry = Entry::Queued(row_of(&new, now));
+        Some((new, entry))
     }
 
     /// Whether the listener may follow it: what a person started is none of its business.
     fn is_from_outside(&self, number: DeployId) -> bool {
         let known = self.apps.values().find_map(|app| app.deployment(number));
-        known.is_none_or(|known| matches!(known.trigger, Trigger::Webhook | Trigger::Deploy))
+        known.is_none_or(|known| matches!(known.trigger, Trigger::Webhook | Trigger::Deploy | Trigger::Poll))
+    }
+
+    /// How a deployment stands that answers a delivery already: whoever waits for its end is not to wait at a gate.
+    fn state_of_twin(&self, number: DeployId) -> DeployStatus {
+        let known = self.apps.values().find_map(|app| app.deployment(number));
+        let waits = known.is_some_and(|known| known.waiting.is_some());
+        if waits { DeployStatus::Waiting } else { DeployStatus::Running }
     }
 
     /// A deployment of the same which is on its way to the diary: it neither runs nor waits yet.
-    fn being_written(&self, app: &AppName, wanted: &Wanted) -> Option<DeployId> {
-        let intakes = self.pending.values().flat_map(|pending| match pending {
-            Pending::Intake { deployments, .. } => &deployments[..],
-            _ => &[],
-        });
-        let mut twins = intakes.filter(|new| new.app == *app && is_for(new, wanted));
+    pub(super) fn being_written(&self, app: &AppName, wanted: &Wanted) -> Option<DeployId> {
+        let arriving = self.pending.values().flat_map(Pending::arriving);
+        let mut twins = arriving.filter(|new| new.app == *app && is_for(new, wanted));
         twins.next().map(|twin| twin.number)
     }
 
@@ -212,13 +236,19 @@ impl World {
             );
             return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: REFUSED, message } });
         }
-        let mut under_way = app.active.iter().chain(&app.queue).filter(|twin| twin.plan().kind == Kind::Deploy);
+        // What waits at a gate need not do so when a person wants it now.
+        let begins = app.queue.iter().filter(|waiting| waiting.waiting.is_none());
+        let mut under_way = app.active.iter().chain(begins).filter(|twin| twin.plan().kind == Kind::Deploy);
         if let Some(twin) = under_way.find(|twin| commit.is_some() && twin.commit == commit && !asked.force) {
             // It is being done: whoever asks again sees the rest of it.
             let status = if twin.is_queued() { DeployStatus::Queued } else { DeployStatus::Running };
             let answer = Answer::Deployment { number: twin.number, status };
             // Said when all that was told to the diary before is on disk: the number among it.
-            return self.record(vec![], Pending::Intake { deployments: vec![], to: from, answer }, actions);
+            return self.record(
+                vec![],
+                Pending::Intake { deployments: vec![], to: from, answer: answer.into() },
+                actions,
+            );
         }
         let name = asked.app.clone();
         let trigger = asked.trigger;
@@ -281,9 +311,11 @@ impl World {
             return actions.push(Action::Answer { to: from, answer: Answer::Error { exit: USAGE, message } });
         };
         prepare(&mut new);
-        let entries = vec![Entry::Queued(row_of(&new, now))];
-        let answer = Answer::Deployment { number: new.number, status: DeployStatus::Queued };
-        self.record(entries, Pending::Intake { deployments: vec![new], to: from, answer }, actions);
+        self.judge_at_the_gates(now, &mut new);
+        let row = row_of(&new, now);
+        let answer = Answer::Deployment { number: new.number, status: row.status };
+        let entries = vec![Entry::Queued(row)];
+        self.record(entries, Pending::Intake { deployments: vec![new], to: from, answer: answer.into() }, actions);
     }
 
     fn cancel_asked(&mut self, now: Moment, from: RequestId, number: DeployId, actions: &mut Vec<Action>) {
@@ -363,7 +395,7 @@ fn duplicate_of(twin: DeployId) -> (Ignored, String, Option<DeployId>) {
 }
 
 /// Whether a delivered commit is to be deployed; if not, why, and the deployment that answers it already.
-fn judge(
+pub(super) fn judge(
     app: &AppWorld,
     id: Option<&str>,
     wanted: &Wanted,

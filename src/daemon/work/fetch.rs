@@ -1,9 +1,9 @@
 //! From a commit to a release directory - if it may be deployed at all.
 
-use super::{Bench, LOOK_PATIENCE, Task};
+use super::{Bench, GIT_PATIENCE, LOOK_PATIENCE, Task};
 use crate::base::{CommitId, ReleaseName, TagName};
 use crate::config::{self, App};
-use crate::daemon::event::Thawed;
+use crate::daemon::event::{Thawed, Tip};
 use crate::deploy::Worked;
 use crate::os::cancel::Cancel;
 use crate::os::git::{Limits, Mirror, Relation};
@@ -169,6 +169,14 @@ pub fn resolve(bench: &Bench, app: &App, wanted: Option<&str>) -> Option<CommitI
         }
     };
     look().ok()
+}
+
+/// Where the branch is at its source. Nothing is fetched and nothing written.
+pub fn tip(bench: &Bench, app: &App, cancel: &Cancel) -> io::Result<Tip> {
+    let mirror = Mirror::open(&bench.place.app(&app.name), &app.source)?;
+    let mut ignore = |_: &[u8]| {};
+    let commit = mirror.remote_tip(&mut Limits::new(GIT_PATIENCE, cancel, &mut ignore))?;
+    Ok(Tip { is_older: is_older(bench, app, &commit), commit })
 }
 
 /// Whether the mirror already knows `commit` as an ancestor of what is live. Anything unknown is not.

@@ -13,7 +13,7 @@ mod tidy;
 mod voice;
 
 pub use backup::open_row;
-pub use fetch::{apply_definition, is_older, resolve, thaw, thaw_live};
+pub use fetch::{apply_definition, is_older, resolve, thaw, thaw_live, tip};
 pub use look::{Aim, look};
 pub(super) use rehearse::is_at;
 

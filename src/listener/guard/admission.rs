@@ -225,3 +225,6 @@ pub(super) struct Holding {
 pub(super) fn gives_memory_back(all: impl Iterator<Item = Holding>) -> Option<usize> {
     all.max_by_key(|one| (one.is_stalled && one.bytes > 0, one.bytes)).map(|one| one.slot)
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,3 +180,6 @@ fn take(bytes: &[u8], most: u64) -> &[u8] {
     let length = usize::try_from(most).map_or(bytes.len(), |most| most.min(bytes.len()));
     bytes.get(..length).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -495,3 +495,6 @@ impl Receiving {
 fn too_large(most: u64) -> Reply {
     Reply::error(413, format!("the body is larger than {most} bytes"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use crate::os::signals::{Signal, Signals};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::resource::{Resource, getrlimit};
+use rustls::ServerConfig;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,6 +27,9 @@ use std::time::Duration;
 
 /// Connections accepted in one turn: those that are in are served in between.
 const ACCEPTED_PER_TURN: usize = 64;
+
+/// When descriptors are used up, so many who wait make way: answering the others takes some too.
+const MADE_ROOM_FOR: usize = 8;
 
 /// Read at once, from clients and from tiny_http; one buffer for all.
 const READ: usize = 32 << 10;
@@ -43,6 +47,8 @@ pub struct Doors {
     pub private: PathBuf,
     /// Where SIGTERM is heard; `None`: it guards for ever.
     pub signals: Option<Signals>,
+    /// What TLS is done with; `None`: the public speaks plain HTTP.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// Guards until SIGTERM and until what was under way then has ended; an error when nobody answers requests any more.
@@ -66,6 +72,7 @@ pub fn guard(
         backends: Backends::at(doors.private, backs),
         public: Some(doors.public),
         signals: doors.signals,
+        tls: doors.tls,
         limits,
         entrance,
         tickets,
@@ -86,6 +93,7 @@ struct Guard {
     /// `None` once the house is being closed.
     public: Option<Socket>,
     signals: Option<Signals>,
+    tls: Option<Arc<ServerConfig>>,
     buckets: Buckets,
     budget: Budget,
     backends: Backends,
@@ -214,7 +222,7 @@ impl Guard {
                 return;
             }
             let Some(public) = &self.public else { return };
-            match public.accept() {
+            match public.accept().and_then(|(wire, peer)| Ok((self.secured(wire)?, peer))) {
                 Ok((wire, peer)) => self.welcome(wire, peer, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Of one client that is gone already.
@@ -222,12 +230,21 @@ impl Guard {
                 Err(error) => {
                     log::warn!("a connection could not be accepted: {error}; trying again in {ACCEPT_PAUSE:?}");
                     self.no_accept_before = Some(now.mono + ACCEPT_PAUSE);
-                    if let Some(slot) = self.makes_way() {
-                        self.leave(slot);
+                    for _ in 0..MADE_ROOM_FOR {
+                        if let Some(slot) = self.makes_way() {
+                            self.leave(slot);
+                        }
                     }
                     return;
                 }
             }
+        }
+    }
+
+    fn secured(&self, wire: Wire) -> io::Result<Wire> {
+        match &self.tls {
+            Some(config) => wire.secured(config),
+            None => Ok(wire),
         }
     }
 
@@ -598,3 +615,6 @@ impl AsFd for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,7 @@ impl Head {
         match lines.parse(bytes) {
             Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
             Ok(_) => return Err(malformed("the head does not end where its empty line is")),
-            Err(error) => return Err(unreadable(error)),
+            Err(error) => return Err(unreadable(error, bytes)),
         }
         let is_1_0 = lines.version == Some(0);
         let fields = Fields::of(lines.headers)?;
@@ -204,13 +204,25 @@ fn origin_form(target: &str, host: Option<&str>) -> Result<String, Refused> {
     }
 }
 
-fn unreadable(error: httparse::Error) -> Refused {
+fn unreadable(error: httparse::Error, bytes: &[u8]) -> Refused {
     match error {
-        httparse::Error::Version => Refused { status: 505, why: "only HTTP/1.0 and HTTP/1.1 are spoken here" },
+        httparse::Error::Version if names_a_version(bytes) => {
+            Refused { status: 505, why: "only HTTP/1.0 and HTTP/1.1 are spoken here" }
+        }
         httparse::Error::TooManyHeaders => Refused { status: 431, why: "too many headers" },
         httparse::Error::HeaderName => malformed("a header's name cannot be read"),
         httparse::Error::HeaderValue => malformed("a header's value cannot be read"),
         _ => malformed("the request line cannot be read"),
+    }
+}
+
+/// Whether the request line is one, but for the version.
+fn names_a_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let parts: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    match parts.as_slice() {
+        [_, _, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]] => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
     }
 }
 
@@ -230,3 +242,6 @@ pub(super) fn blank(bytes: &[u8]) -> Range<usize> {
     }
     0..end
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The guard: one thread that owns every public connection and admits whole, strictly parsed, bounded requests only.
 //!
 //! tiny_http behind it has no deadlines and trusts its clients; one of them could end or block it. So it has one client:
-//! this room. [`event_loop`] joins the parts: `wire` carries bytes, `head` and `body` read them, `admission` says who
+//! this room. [`event_loop`] joins the parts: `wire` carries bytes (`tls` by itself, in secret), `head` and `body` read them, `admission` says who
 //! may come, `connection` is the life of one client, `backend` the way to tiny_http and `answer` the way back, `tickets`
 //! the table where a request waits for the routes, `limits` every bound with its reason, `reading` a connection for tests
 //! alone. `event_loop`, `backend`,
@@ -17,6 +17,7 @@ mod head;
 mod limits;
 mod reading;
 pub(super) mod tickets;
+mod tls;
 mod wire;
 
 use super::ask::Reply;
@@ -24,6 +25,7 @@ pub use event_loop::{Doors, guard};
 pub use limits::{Limits, Rate};
 pub use reading::{Reading, read};
 pub use tickets::Tickets;
+pub use tls::Material;
 
 /// What the guard has to know of the routes to answer at head time, before a byte of a body is read.
 pub trait Entrance {

@@ -128,7 +128,7 @@ pub(super) fn limits() -> Limits {
 }
 
 pub(super) fn setup(scratch: &Scratch, apps: Vec<AppTrigger>) -> Setup {
-    Setup { socket: scratch.socket(), daemon_pid: 0, limits: limits(), apps }
+    Setup { socket: scratch.socket(), daemon_pid: 0, limits: limits(), tls: None, apps }
 }
 
 /// Serves `public` as the listener's process does, on threads of this one.

@@ -81,6 +81,28 @@ impl Mirror {
         }
     }
 
+    /// The branch's tip at its source, by one question to it: nothing is fetched, nothing written. Fails as
+    /// [`Mirror::fetch`] does.
+    pub fn remote_tip(&self, limits: &mut Limits) -> io::Result<CommitId> {
+        let name = format!("refs/heads/{}", self.branch);
+        // Before the first fetch there is no place of our own to stand in.
+        let beside = self.path.parent().filter(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
+        let call = self.remote.open(Call::new(beside)).arg("ls-remote");
+        let call = self.remote.upload_pack().into_iter().fold(call, Call::arg);
+        let call = call.args(&["--", self.remote.url(), &name]);
+        let deed = || format!("look at branch {} of {}", self.branch, shown(self.remote.url()));
+        let said = call.answer(limits).map_err(|failure| failure.because(&deed()))?;
+        // A pattern matches ends of names: `x/refs/heads/main` would be another ref.
+        let tip = said.lines().find_map(|line| {
+            let (commit, found) = line.split_once('\t')?;
+            CommitId::new(commit).ok().filter(|_| found == name)
+        });
+        tip.ok_or_else(|| {
+            let why = format!("{}: the branch does not exist there", deed());
+            io::Error::new(ErrorKind::NotFound, why)
+        })
+    }
+
     /// Makes a mirror anew that git, by ending with `code` and saying `said`, called damaged.
     pub(super) fn repair(&self, code: i32, said: &str, limits: &mut Limits) -> io::Result<CommitId> {
         log::warn!("{} is fetched anew: {}", self.path.display(), gist(code, said));

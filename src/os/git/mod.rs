@@ -148,6 +148,18 @@ impl Call {
         });
         judge(ending, timeout, &said).map(drop)
     }
+    /// Runs the call within the limits and returns what it said, at most [`REMEMBERED`] bytes of it and what came with
+    /// them.
+    fn answer(&self, limits: &mut Limits) -> Result<String, Failure> {
+        let timeout = limits.left();
+        let mut said = Vec::new();
+        let ending = command::run(&self.spec, timeout, limits.cancel, &mut |bytes| {
+            if said.len() < REMEMBERED {
+                said.extend_from_slice(bytes);
+            }
+        });
+        judge(ending, timeout, &said)
+    }
     /// Runs the call as a question and returns its answer. Warnings of git may stand between the lines.
     fn ask(&self) -> Result<String, Failure> {
         let cancel = Cancel::new().map_err(Failure::NotStarted)?;

@@ -47,7 +47,7 @@ impl Dice {
 
     /// Any entry, mostly one that fits.
     fn entry(&mut self) -> Entry {
-        let kinds = [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16];
+        let kinds = [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17];
         match self.one_of(&kinds) {
             0 => Entry::Queued(NewDeployment {
                 number: self.number(),
@@ -59,10 +59,12 @@ impl Dice {
                 status: self.one_of(&[DeployStatus::Queued, DeployStatus::Waiting]),
                 trigger: self.one_of(Trigger::ALL),
                 forced: self.roll(2) == 0,
+                pass: self.one_of(Pass::ALL),
                 retry_of: self.maybe(Dice::number),
                 message: self.maybe(Dice::text),
                 asked: self.time(),
             }),
+            16 => Entry::Approved { number: self.number() },
             1 => Entry::Phase { number: self.number(), phase: self.one_of(Phase::ALL), at: self.time() },
             2 => {
                 let status = self.one_of(DeployStatus::ALL);

@@ -36,6 +36,8 @@ impl App {
             .set("source", "shared", "[\"data\"]")
             .set("trigger", "forge", "\"github\"")
             .set("trigger", "secret", &format!("{{ file = \"secrets/{name}\" }}"))
+            // Between a commit and its webhook nobody is to look; tests of polling say when.
+            .set("trigger", "poll", "\"off\"")
             .set("trigger", "repository", &format!("\"owner/{name}\""))
             .set("deploy", "timeout", "\"30s\"")
             .set("deploy", "startup", "\"4s\"")

@@ -55,6 +55,7 @@ impl Request {
     /// Sends it to `127.0.0.1:port` and reads the whole answer.
     pub fn send(&self, port: u16) -> io::Result<Reply> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         self.exchange(&mut stream)
     }
 
@@ -64,8 +65,7 @@ impl Request {
     }
 
     /// Sends it over a connected stream and reads until its end.
-    fn exchange(&self, stream: &mut TcpStream) -> io::Result<Reply> {
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    pub fn exchange(&self, stream: &mut (impl Read + Write)) -> io::Result<Reply> {
         // A server may answer and close before it has read everything: then the answer counts.
         let sent = stream.write_all(&self.bytes());
         let mut answer = Vec::new();

@@ -13,6 +13,8 @@ pub mod nginx;
 pub mod payload;
 pub mod ports;
 pub mod processes;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub mod puppet;
 pub mod repo;
 pub mod site;
 pub mod takeover;
