@@ -77,6 +77,10 @@ pub(super) const STALLED: Duration = Duration::from_secs(1);
 /// nginx's idea of a kept upstream (60 s), which opens another one then.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
 
+/// A connection of this age is not asked to make way while there is an older one: its request is on the way, after two
+/// round trips where it comes over TLS.
+pub(super) const JUST_COME: Duration = Duration::from_millis(500);
+
 /// Without a byte of the answer taken. A reader that is slow but reads is served for as long as it likes.
 pub(super) const WRITE: Duration = Duration::from_secs(10);
 
