@@ -18,6 +18,7 @@ mod raw;
 mod slow;
 mod slowhttptest;
 mod strangers;
+mod streams;
 mod vital;
 
 use crate::world::wait::wait_quietly;

@@ -98,14 +98,14 @@ fn who_does_not_read_is_not_waited_for_and_costs_no_memory() {
     // Answered by the guard alone, so that buffers on the way are full soon.
     let asking = "GET /nothing HTTP/1.1\r\nHost: pintle\r\n\r\n".repeat(1000);
     let began = Instant::now();
-    let mut lines: Vec<TcpStream> = (0..4).map(|_| with_a_small_buffer(target.port())).collect();
+    let mut lines: Vec<(TcpStream, usize)> = (0..4).map(|_| (with_a_small_buffer(target.port()), 0)).collect();
     let mut highest = before.resident;
     // As much as fits into the buffers on the way, and on until the listener has enough: ten seconds after that.
     while began.elapsed() < Duration::from_secs(60) && !lines.is_empty() {
-        lines.retain_mut(|line| {
+        lines.retain_mut(|(line, said)| {
             loop {
-                match line.write(asking.as_bytes()) {
-                    Ok(_) => {}
+                match line.write(&asking.as_bytes()[*said..]) {
+                    Ok(written) => *said = (*said + written) % asking.len(),
                     Err(error) => break error.kind() == std::io::ErrorKind::WouldBlock,
                 }
             }
