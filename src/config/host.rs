@@ -89,9 +89,6 @@ fn read_listen(listen: &Section<'_>) -> Listen {
         dashboard: listen.boolean("dashboard").unwrap_or(true),
         token: secret(listen, "token"),
     };
-    for (key, what) in [("dashboard", "the dashboard"), ("token", "the dashboard's token")] {
-        listen.not_active(key, what);
-    }
     if read.max_body > read.memory_budget {
         let wrong = format!("is more than all bodies together may hold ({})", read.memory_budget);
         listen.problem("max_body", wrong, "raise memory_budget, or lower max_body");

@@ -96,7 +96,8 @@ address = @LISTEN@
 #trust_forwarded = ["127.0.0.1"]
 # TLS without nginx: a certificate made here (`pintle status` shows its fingerprint), or { cert = "PATH", key = "PATH" }.
 #tls = "self-signed"
-# A dashboard on the same address.
+# Live logs and details over HTTP (/api), for whoever shows this token; without one for local callers only.
+#token = { file = "secrets/dashboard" }
 #dashboard = true
 
 # Who may use the `pintle` command besides root and the daemon's own user.

@@ -2,11 +2,16 @@
 
 use super::wire;
 use super::{Answer, Followed, Request};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::io::{self, BufReader, ErrorKind};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// A line is written in one piece: one that does not end within this never will.
+const LINE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection to the daemon. One request at a time.
 #[derive(Debug)]
@@ -82,6 +87,26 @@ impl Client {
             if stop {
                 return Ok(None);
             }
+        }
+    }
+
+    /// After [`Answer::Stream`] to a `Follow`: the next line; `None` when none began within `patience`.
+    pub fn next_followed(&mut self, patience: Duration) -> Result<Option<Followed>, AskError> {
+        let gone = |error: io::Error| AskError::Unreachable(error);
+        if self.stream.buffer().is_empty() && !self.is_spoken_to(patience).map_err(gone)? {
+            return Ok(None);
+        }
+        self.stream.get_ref().set_read_timeout(Some(LINE_PATIENCE)).map_err(gone)?;
+        wire::receive(&mut self.stream).map_err(gone)?.ok_or_else(|| gone(ErrorKind::UnexpectedEof.into())).map(Some)
+    }
+
+    fn is_spoken_to(&self, patience: Duration) -> io::Result<bool> {
+        let mut watched = [PollFd::new(self.stream.get_ref().as_fd(), PollFlags::POLLIN)];
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        match nix::poll::poll(&mut watched, patience) {
+            Ok(ready) => Ok(ready > 0),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

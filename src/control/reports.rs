@@ -260,11 +260,25 @@ pub struct InstanceView {
     pub release: ReleaseName,
 }
 
-/// What the listener's `GET /status` may show to anybody.
+/// What the listener may show: all of it with the token, [without its details](PublicStatus::without_details) to
+/// anybody.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct PublicStatus {
     pub apps: Vec<PublicApp>,
+}
+
+impl PublicStatus {
+    /// What is left of it for anybody: no message, no name of a service.
+    pub fn without_details(mut self) -> PublicStatus {
+        for app in &mut self.apps {
+            app.services.clear();
+            for deployment in &mut app.deployments {
+                (deployment.phase, deployment.trigger, deployment.message) = (None, None, None);
+            }
+        }
+        self
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -275,8 +289,18 @@ pub struct PublicApp {
     pub release: Option<ReleaseName>,
     pub commit: Option<String>,
     pub deploying: Option<DeployId>,
-    /// Newest first, five at most: number, commit, status, times - no messages.
+    /// For callers who are local or have the token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<PublicService>,
+    /// Newest first, five at most.
     pub deployments: Vec<PublicDeployment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PublicService {
+    pub service: ServiceName,
+    pub state: RunState,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -287,6 +311,14 @@ pub struct PublicDeployment {
     pub status: DeployStatus,
     pub started: WallTime,
     pub finished: Option<WallTime>,
+    /// This and what follows: for callers who are local or have the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// One sentence: why it ended as it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// `backup list`, newest first.

@@ -336,6 +336,9 @@ impl Desk {
                     status: deployment.status,
                     started: deployment.started,
                     finished: deployment.finished,
+                    phase: Some(deployment.phase),
+                    trigger: Some(deployment.trigger),
+                    message: deployment.message,
                 });
                 app.deployments = public.collect();
             }

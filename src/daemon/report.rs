@@ -6,7 +6,7 @@ use super::world::{AppWorld, ListenerTls, World};
 use crate::base::{AppName, Moment, ServiceName};
 use crate::control::{
     AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, PublicApp,
-    PublicStatus, RunState, ServiceView, StatusReport, WaitingView,
+    PublicService, PublicStatus, RunState, ServiceView, StatusReport, WaitingView,
 };
 use crate::deploy::Deployment;
 use crate::supervise::{Slot, State};
@@ -28,7 +28,7 @@ impl World {
         }
     }
 
-    /// What anybody may see; the hands add the last deployments.
+    /// What the listener may show; the hands add the last deployments.
     pub fn public_status(&self) -> PublicStatus {
         let apps = self.apps.values().map(|app| PublicApp {
             app: app.config.name.clone(),
@@ -36,6 +36,7 @@ impl World {
             release: app.live.as_ref().map(|live| live.release.clone()),
             commit: app.live.as_ref().and_then(|live| live.commit.as_ref()).map(|commit| commit.to_string()),
             deploying: app.active.as_ref().map(|deployment| deployment.number),
+            services: service_names(app).into_iter().map(|name| public_service(app, name)).collect(),
             deployments: vec![],
         });
         PublicStatus { apps: apps.collect() }
@@ -75,11 +76,7 @@ impl World {
     }
 
     fn app_view(&self, now: Moment, app: &AppWorld) -> AppView {
-        let target = app.services.target().into_iter().flat_map(|target| target.services.keys());
-        let configured = app.config.services.keys();
-        let running = app.services.slots().iter().map(|slot| &slot.service.name);
-        let names: BTreeSet<_> = target.chain(configured).chain(running).collect();
-        let services = names.into_iter().map(|name| {
+        let services = service_names(app).into_iter().map(|name| {
             let slots = app.services.slots().iter().filter(|slot| slot.service.name == *name);
             let instances: Vec<InstanceView> = slots.map(|slot| self.instance_view(now, slot)).collect();
             let states: Vec<RunState> = instances.iter().map(|instance| instance.state).collect();
@@ -121,6 +118,20 @@ impl World {
             release: slot.release.clone(),
         }
     }
+}
+
+/// Every service that is meant, configured or still running.
+fn service_names(app: &AppWorld) -> BTreeSet<&ServiceName> {
+    let target = app.services.target().into_iter().flat_map(|target| target.services.keys());
+    let configured = app.config.services.keys();
+    let running = app.services.slots().iter().map(|slot| &slot.service.name);
+    target.chain(configured).chain(running).collect()
+}
+
+fn public_service(app: &AppWorld, name: &ServiceName) -> PublicService {
+    let slots = app.services.slots().iter().filter(|slot| slot.service.name == *name);
+    let states: Vec<RunState> = slots.map(|slot| run_state(slot.machine.state())).collect();
+    PublicService { service: name.clone(), state: worst(&states) }
 }
 
 fn waiting_view(deployment: &Deployment) -> WaitingView {

@@ -4,6 +4,9 @@ use serde::Serialize;
 use std::io;
 use std::net::SocketAddr;
 
+/// After a 503, in seconds: a daemon that is restarted is back by then.
+pub(super) const RETRY_AFTER: &str = "10";
+
 /// A whole request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
@@ -28,6 +31,17 @@ impl Ask {
     pub fn split_target(target: &str) -> Option<(String, String)> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         path.starts_with('/').then(|| (path.to_owned(), query.to_owned()))
+    }
+
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers_named(name).next()
+    }
+
+    /// Every header of this name, in the order they came.
+    pub fn headers_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let all = self.headers.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+        all.map(|(_, value)| value.as_str())
     }
 
     /// Whether somebody on this machine asks for himself: by a Unix socket or from loopback, and not passed on by a
@@ -62,6 +76,11 @@ impl Reply {
         Reply { status, headers: vec![("Content-Type", "application/json".to_owned())], body }
     }
 
+    /// No body at all.
+    pub fn nothing(status: u16) -> Reply {
+        Reply { status, headers: vec![], body: vec![] }
+    }
+
     /// `{"status":"error","message":..}`.
     pub fn error(status: u16, message: impl Into<String>) -> Reply {
         Reply::json(status, &Said { status: "error", message: message.into() })
@@ -74,7 +93,7 @@ impl Reply {
 
     /// 503, and when to come again.
     pub fn later(message: impl Into<String>) -> Reply {
-        Reply::error(503, message).with("Retry-After", "10")
+        Reply::error(503, message).with("Retry-After", RETRY_AFTER)
     }
 
     /// With one more header.
@@ -102,6 +121,20 @@ pub trait Pieces {
     /// Sends a piece at once; nothing is sent for an empty one. Waits while the client does not read, and fails
     /// (`BrokenPipe`) when it is gone: who has nothing to say for long finds out by saying something.
     fn piece(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// What a request is answered with.
+pub enum Answered {
+    /// In one piece.
+    Whole(Reply),
+    /// Piece by piece.
+    Live(Stream),
+}
+
+impl From<Reply> for Answered {
+    fn from(reply: Reply) -> Answered {
+        Answered::Whole(reply)
+    }
 }
 
 #[derive(Serialize)]

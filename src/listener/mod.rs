@@ -3,26 +3,32 @@
 //! The daemon starts it unprivileged, passes it two listening sockets (the public one as descriptor 3, the guard's as 4)
 //! and writes one [`Setup`] to its stdin; from then on it is a client of `RUN/listener.sock`. `inherit` takes what was
 //! passed, `guard` owns every public connection and lets whole requests through, `server` is all that knows tiny_http
-//! behind it, `routes` answers an [`ask::Ask`] with an [`ask::Reply`], `hooks` hands deliveries over, `wait` follows a
-//! deployment for callers that stay, `pages` shows what anybody may see, `daemon` does the asking, `notes` tells it what
-//! came to nothing. Line: whether a delivery counts is decided in `delivery`, what becomes of it in the daemon; nothing
-//! here touches an app.
+//! behind it, `routes` answers an [`ask::Ask`] with an [`ask::Reply`] or an [`ask::Stream`], `hooks` hands deliveries
+//! over, `wait` stays with a deployment until its end, `live` tells its log as it happens (both hear it from `story`),
+//! `pages` shows what anybody may see (asking once a second: `recent`), `access` says who may see more, `daemon` does the
+//! asking, `notes` tells it what came to nothing. docs/openapi.json describes it all to clients. Line: whether a delivery
+//! counts is decided in `delivery`, what becomes of it in the daemon; nothing here touches an app.
 
+mod access;
 pub mod ask;
 mod daemon;
 pub mod guard;
 mod hooks;
 mod inherit;
+mod live;
 mod notes;
 mod pages;
+mod recent;
 pub mod routes;
 pub mod server;
+mod story;
 mod wait;
 
 #[cfg(test)]
 mod tests;
 
 use crate::delivery::AppTrigger;
+use crate::delivery::signature::Key;
 use crate::os::confine;
 use crate::os::signals::Signals;
 use guard::{Doors, Limits, Material, Tickets};
@@ -47,6 +53,10 @@ pub struct Setup {
     /// What TLS is done with; `None`: plain HTTP.
     #[serde(default)]
     pub tls: Option<Material>,
+    /// Whether `/api` is answered at all.
+    pub dashboard: bool,
+    /// What its callers must show; `None`: local callers only.
+    pub token: Option<Key>,
     /// Every app that a request may trigger.
     pub apps: Vec<AppTrigger>,
 }

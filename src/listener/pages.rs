@@ -1,29 +1,35 @@
-//! What anybody may see: whether the service is well, and how the apps are.
+//! What anybody may see: whether the service is well, and how the apps are - and what of it a token may see more.
+//!
+//! However many ask, the daemon is asked about once a second for each page.
 
-use super::ask::Reply;
+use super::access::Sight;
+use super::ask::{RETRY_AFTER, Reply};
 use super::daemon::Daemon;
+use super::recent::Recent;
 use crate::base::Moment;
-use crate::control::{Answer, AppState, PublicApp, Request};
+use crate::control::{Answer, AppState, PublicApp, PublicStatus, Request};
 use serde::Serialize;
 use std::time::Duration;
 
 /// A daemon that needs longer than this is not well.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Every page, with what the daemon last said for it.
+#[derive(Debug)]
+pub(super) struct Pages {
+    well: Recent<Seen<bool>>,
+    status: Recent<Seen<Option<PublicStatus>>>,
+}
+
+/// What was seen, and when (RFC 3339).
+#[derive(Debug, Clone)]
+struct Seen<T>(String, T);
 
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
     timestamp: String,
     service: &'static str,
-}
-
-/// `GET /health`.
-pub(super) fn health(daemon: &Daemon) -> Reply {
-    let (code, status) = match daemon.ask(&Request::Ping, PATIENCE) {
-        Ok(Answer::Pong) => (200, "healthy"),
-        _ => (503, "degraded"),
-    };
-    Reply::json(code, &Health { status, timestamp: now(), service: "pintle" })
 }
 
 #[derive(Serialize)]
@@ -42,18 +48,39 @@ struct Unknown {
     timestamp: String,
 }
 
-/// `GET /status`.
-pub(super) fn status(daemon: &Daemon) -> Reply {
-    match daemon.ask(&Request::PublicStatus, PATIENCE) {
-        Ok(Answer::PublicStatus(public)) => {
-            let app_status = worst(public.apps.iter().map(|app| app.state));
-            let page = Status { webhook_status: "running", app_status, timestamp: now(), apps: &public.apps };
-            Reply::json(200, &page)
+impl Pages {
+    pub(super) fn new() -> Pages {
+        Pages { well: Recent::new(), status: Recent::new() }
+    }
+
+    /// `GET /health`.
+    pub(super) fn health(&self, daemon: &Daemon) -> Reply {
+        let ask = || Seen(now(), matches!(daemon.ask(&Request::Ping, PATIENCE), Ok(Answer::Pong)));
+        let Seen(timestamp, well) = self.well.get(ask);
+        match well {
+            true => Reply::json(200, &Health { status: "healthy", timestamp, service: "pintle" }),
+            false => {
+                let page = Health { status: "degraded", timestamp, service: "pintle" };
+                Reply::json(503, &page).with("Retry-After", RETRY_AFTER)
+            }
         }
-        _ => {
+    }
+
+    /// `GET /status` and `GET /api/status`.
+    pub(super) fn status(&self, daemon: &Daemon, sight: Sight) -> Reply {
+        let ask = || match daemon.ask(&Request::PublicStatus, PATIENCE) {
+            Ok(Answer::PublicStatus(status)) => Seen(now(), Some(status)),
+            _ => Seen(now(), None),
+        };
+        let Seen(timestamp, status) = self.status.get(ask);
+        let Some(status) = status else {
             let message = "the daemon does not answer";
-            Reply::json(503, &Unknown { status: "error", message, webhook_status: "running", timestamp: now() })
-        }
+            let page = Unknown { status: "error", message, webhook_status: "running", timestamp };
+            return Reply::json(503, &page).with("Retry-After", RETRY_AFTER);
+        };
+        let status = if sight == Sight::Detailed { status } else { status.without_details() };
+        let app_status = worst(status.apps.iter().map(|app| app.state));
+        Reply::json(200, &Status { webhook_status: "running", app_status, timestamp, apps: &status.apps })
     }
 }
 

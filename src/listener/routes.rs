@@ -1,14 +1,19 @@
 //! Which request is answered by what: contracts, section 3.
 
 use super::Setup;
-use super::ask::{Ask, Reply, Stream};
+use super::access::{Access, Sight};
+use super::ask::{Answered, Ask, Reply};
 use super::daemon::Daemon;
-use super::guard::{Admission, Entrance};
+use super::guard::{Admission, Counts, Entrance};
+use super::hooks::Accepted;
+use super::live::{Format, Heard};
 use super::notes::Notes;
-use super::{hooks, pages, wait};
-use crate::base::Moment;
+use super::pages::Pages;
+use super::story::Story;
+use super::{hooks, live, pages, wait};
+use crate::base::{DeployId, Moment};
 use crate::config::Forge;
-use crate::control::{Delivery, Trigger};
+use crate::control::{Delivery, DeployStatus, Trigger};
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,15 +25,21 @@ pub const WAITERS: usize = 32;
 /// Deliveries on their way to the daemon at a time: each holds a thread for up to eight seconds.
 pub const COURIERS: usize = 32;
 
+/// Listeners of live logs at a time: each holds a thread until the deployment's end, or until it leaves.
+pub const LISTENERS: usize = 32;
+
 /// Everything a request may lead to.
 #[derive(Debug)]
 pub struct Routes {
     apps: Vec<AppTrigger>,
     max_body: u64,
-    daemon: Daemon,
+    access: Access,
+    pages: Pages,
+    daemon: Arc<Daemon>,
     notes: Option<Notes>,
     waiters: Seats,
     couriers: Seats,
+    listeners: Seats,
 }
 
 /// What a request is answered with.
@@ -37,20 +48,57 @@ pub enum Outcome {
     Now(Reply),
     /// What this returns: it takes longer than a thread that answers requests has, and gets one of its own.
     Later(Errand),
-    /// What this writes, piece by piece, on a thread of its own.
-    Stream(Stream),
 }
 
 /// Work that ends in an answer.
-pub type Errand = Box<dyn FnOnce() -> Reply + Send>;
+pub type Errand = Box<dyn FnOnce() -> Answered + Send>;
 
 /// What a request for a page may carry: nobody reads it.
 const PAGE_BODY: u64 = 8 << 10;
 
-enum Route<'a> {
+pub(super) enum Route<'a> {
     Hook(Door<'a>),
     Health,
     Status,
+    ApiStatus,
+    Log(DeployId),
+}
+
+impl Route<'_> {
+    /// The methods that are answered.
+    pub(super) fn methods(&self) -> &'static [&'static str] {
+        match self {
+            Route::Hook(_) => &["POST"],
+            Route::Health | Route::Status | Route::ApiStatus | Route::Log(_) => &["GET", "HEAD"],
+        }
+    }
+
+    /// Whether `dashboard = false` switches it off.
+    fn is_of_dashboard(&self) -> bool {
+        matches!(self, Route::ApiStatus | Route::Log(_))
+    }
+}
+
+/// How long a caller of `/deploy` stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    /// Until the deployment is on disk.
+    No,
+    /// Until its end: `?wait=1`.
+    UntilTheEnd,
+    /// Until its end, hearing all of it: `?follow=1`, or `?wait=1` of a client that accepts events.
+    Listening(Format),
+}
+
+impl Stay {
+    fn of(door: Door<'_>, ask: &Ask) -> Stay {
+        let (wait, format) = (ask.says("wait"), Format::wanted(ask));
+        match door {
+            Door::Deploy { .. } if ask.says("follow") || wait && format == Format::Events => Stay::Listening(format),
+            Door::Deploy { .. } if wait => Stay::UntilTheEnd,
+            _ => Stay::No,
+        }
+    }
 }
 
 impl Routes {
@@ -59,23 +107,68 @@ impl Routes {
         Arc::new(Routes {
             apps: setup.apps,
             max_body: setup.limits.max_body,
+            access: Access { dashboard: setup.dashboard, token: setup.token },
+            pages: Pages::new(),
             notes: notes(&setup.socket),
-            daemon: Daemon::at(setup.socket),
+            daemon: Arc::new(Daemon::at(setup.socket)),
             waiters: Seats::of(WAITERS),
             couriers: Seats::of(COURIERS),
+            listeners: Seats::of(LISTENERS),
         })
     }
 
     /// Answers a whole request.
     pub fn answer(self: &Arc<Self>, ask: &Ask) -> Outcome {
-        match (route(&ask.path), ask.method.as_str()) {
-            (None, _) => Outcome::Now(Reply::error(404, "no such page")),
-            (Some(Route::Hook(door)), "POST") => self.hook(door, ask),
-            (Some(Route::Hook(_)), _) => Outcome::Now(not_allowed("POST")),
-            (Some(Route::Health), "GET" | "HEAD") => Outcome::Now(pages::health(&self.daemon)),
-            (Some(Route::Status), "GET" | "HEAD") => Outcome::Now(pages::status(&self.daemon)),
-            (Some(_), _) => Outcome::Now(not_allowed("GET, HEAD")),
+        let route = match self.route(&ask.method, &ask.path) {
+            Ok(route) => route,
+            Err(refusal) => return Outcome::Now(refusal),
+        };
+        match route {
+            Route::Hook(door) => self.hook(door, ask),
+            Route::Health => Outcome::Now(self.pages.health(&self.daemon)),
+            Route::Status => Outcome::Now(self.status(self.access.sight(ask))),
+            Route::ApiStatus => Outcome::Now(self.status(self.access.admit(ask).map(|()| Sight::Detailed))),
+            Route::Log(number) => self.log(number, ask),
         }
+    }
+
+    /// The route of a request; else 404 or 405.
+    fn route<'a>(&self, method: &str, path: &'a str) -> Result<Route<'a>, Reply> {
+        let there = route(path).filter(|route| self.access.dashboard || !route.is_of_dashboard());
+        let route = there.ok_or_else(|| Reply::error(404, "no such page"))?;
+        if !route.methods().contains(&method) {
+            let allow = route.methods().join(", ");
+            return Err(Reply::error(405, format!("only {allow} is answered here")).with("Allow", &allow));
+        }
+        Ok(route)
+    }
+
+    fn status(&self, sight: Result<Sight, Reply>) -> Reply {
+        sight.map_or_else(|refusal| refusal, |sight| self.pages.status(&self.daemon, sight))
+    }
+
+    /// The live log of a deployment that was started from outside. Who has heard its end already is told so: a browser
+    /// that lost its connection would otherwise come again for ever.
+    fn log(self: &Arc<Self>, number: DeployId, ask: &Ask) -> Outcome {
+        if let Err(refusal) = self.access.admit(ask) {
+            return Outcome::Now(refusal);
+        }
+        let Heard::UpTo(after) = Heard::of(ask) else { return Outcome::Now(Reply::nothing(204)) };
+        let Some(seat) = self.listeners.take() else {
+            return Outcome::Now(Reply::later("too many listen to a log already: try again"));
+        };
+        let (daemon, format) = (Arc::clone(&self.daemon), Format::wanted(ask));
+        Outcome::Later(Box::new(move || match Story::open(&daemon, number, after, pages::PATIENCE) {
+            Ok(story) => Answered::Live(live::stream(200, format, move |teller| {
+                let _until_told = seat;
+                teller.tell(&daemon, story).map(drop)
+            })),
+            Err(why) if why.is_unknown() => Reply::error(404, "no such deployment was started from outside").into(),
+            Err(why) => {
+                log::error!("the log of deployment {} cannot be shown: {why}", number.0);
+                Reply::later("the daemon does not answer: try again").into()
+            }
+        }))
     }
 
     fn hook(self: &Arc<Self>, door: Door<'_>, ask: &Ask) -> Outcome {
@@ -95,10 +188,7 @@ impl Routes {
                 }
                 Outcome::Now(reply)
             }
-            Decision::Accept(delivery) => {
-                let wait = matches!(door, Door::Deploy { .. }) && ask.says("wait");
-                self.deliver(delivery, wait)
-            }
+            Decision::Accept(delivery) => self.deliver(delivery, Stay::of(door, ask)),
         }
     }
 
@@ -114,47 +204,58 @@ impl Routes {
     }
 
     /// The seat is taken before the daemon hears of it: a caller that is sent away has started nothing.
-    fn deliver(self: &Arc<Self>, delivery: Delivery, wait: bool) -> Outcome {
-        let seat = if wait { self.waiters.take() } else { self.couriers.take() };
+    fn deliver(self: &Arc<Self>, delivery: Delivery, stay: Stay) -> Outcome {
+        let seat = if stay == Stay::No { self.couriers.take() } else { self.waiters.take() };
         let Some(seat) = seat else {
             return Outcome::Now(Reply::later("too many requests wait for an answer: try again"));
         };
         let routes = Arc::clone(self);
-        Outcome::Later(Box::new(move || {
-            let _until_answered = seat;
-            routes.delivered(delivery, wait)
-        }))
+        Outcome::Later(Box::new(move || routes.delivered(delivery, stay, seat)))
     }
 
-    fn delivered(&self, delivery: Delivery, wait: bool) -> Reply {
+    fn delivered(&self, delivery: Delivery, stay: Stay, seat: Seat) -> Answered {
         let event = delivery.event.clone();
         let verdicts = match hooks::hand_over(&self.daemon, delivery) {
             Ok(verdicts) => verdicts,
-            Err(reply) => return reply,
+            Err(reply) => return reply.into(),
         };
-        match hooks::accepted(verdicts, wait) {
-            Ok(deployments) if wait => wait::until_the_end(&self.daemon, &event, &deployments),
-            Ok(deployments) => hooks::triggered(&event, &deployments),
-            Err(unwanted) if wait => wait::nothing_started(unwanted),
-            Err(unwanted) => unwanted.reply(),
+        match hooks::accepted(verdicts, stay != Stay::No) {
+            Ok(deployments) => match stay {
+                Stay::No => hooks::triggered(&event, &deployments).into(),
+                Stay::UntilTheEnd => wait::until_the_end(&self.daemon, &event, &deployments).into(),
+                Stay::Listening(format) => self.told(format, &event, &deployments, seat),
+            },
+            Err(unwanted) if stay != Stay::No => wait::nothing_started(unwanted).into(),
+            Err(unwanted) => unwanted.reply().into(),
+        }
+    }
+
+    /// The live log of what was just started; what waits for a person or a window has none yet.
+    fn told(&self, format: Format, event: &str, deployments: &[Accepted], seat: Seat) -> Answered {
+        let triggered = hooks::triggered(event, deployments);
+        if deployments.iter().any(|deployment| deployment.state == DeployStatus::Waiting) {
+            return wait::not_now(deployments).into();
+        }
+        let numbers = deployments.iter().map(|deployment| deployment.deployment).collect();
+        match live::deploys(Arc::clone(&self.daemon), format, numbers, triggered.body, seat) {
+            Ok(stream) => Answered::Live(stream),
+            Err((number, why)) => wait::gone(number, &why).into(),
         }
     }
 }
 
 impl Entrance for Routes {
     fn admit(&self, method: &str, path: &str, content_type: Option<&str>) -> Result<Admission, Reply> {
-        match (route(path), method) {
-            (None, _) => Err(Reply::error(404, "no such page")),
-            (Some(Route::Hook(door)), "POST") => {
+        match self.route(method, path)? {
+            Route::Hook(door) => {
                 delivery::may_enter(&self.apps, door, content_type)
                     .map_err(|refusal| Reply::error(refusal.status, refusal.message))?;
-                Ok(Admission { max_body: self.max_body, is_counted: true })
+                Ok(Admission { max_body: self.max_body, counts: Counts::Always })
             }
-            (Some(Route::Hook(_)), _) => Err(not_allowed("POST")),
-            (Some(Route::Health | Route::Status), "GET" | "HEAD") => {
-                Ok(Admission { max_body: self.max_body.min(PAGE_BODY), is_counted: false })
+            Route::Health => Ok(Admission { max_body: self.max_body.min(PAGE_BODY), counts: Counts::Never }),
+            Route::Status | Route::ApiStatus | Route::Log(_) => {
+                Ok(Admission { max_body: self.max_body.min(PAGE_BODY), counts: Counts::WhenRefused })
             }
-            (Some(_), _) => Err(not_allowed("GET, HEAD")),
         }
     }
 }
@@ -165,7 +266,7 @@ fn notes(socket: &Path) -> Option<Notes> {
     started.inspect_err(|error| log::error!("no thread for the log of deliveries: {error}")).ok()
 }
 
-fn route(path: &str) -> Option<Route<'_>> {
+pub(super) fn route(path: &str) -> Option<Route<'_>> {
     let path = path.strip_prefix('/')?;
     let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
     let hook = |app, forge| Some(Route::Hook(Door::Webhook { app, forge }));
@@ -177,8 +278,15 @@ fn route(path: &str) -> Option<Route<'_>> {
         ["deploy", app] => Some(Route::Hook(Door::Deploy { app: Some(app) })),
         ["health"] | ["webhook-health"] => Some(Route::Health),
         ["status"] => Some(Route::Status),
+        ["api", "status"] => Some(Route::ApiStatus),
+        ["api", "deployments", number, "log"] => Some(Route::Log(deployment_numbered(number)?)),
         _ => None,
     }
+}
+
+fn deployment_numbered(text: &str) -> Option<DeployId> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).map(DeployId)
 }
 
 fn forge_named(name: &str) -> Option<Forge> {
@@ -186,10 +294,6 @@ fn forge_named(name: &str) -> Option<Forge> {
     use serde::de::value::{Error, StrDeserializer};
     let name: StrDeserializer<'_, Error> = serde::de::IntoDeserializer::into_deserializer(name);
     Forge::deserialize(name).ok()
-}
-
-fn not_allowed(allow: &'static str) -> Reply {
-    Reply::error(405, format!("only {allow} is answered here")).with("Allow", allow)
 }
 
 /// A bounded number of threads for one purpose.

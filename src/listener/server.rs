@@ -4,7 +4,7 @@
 //! for which the whole request is taken from the table. A few threads answer through `routes`; what takes long, or is
 //! written piece by piece, gets a thread of its own. Line: no route, no rule, no limit.
 
-use super::ask::{Ask, Pieces, Reply, Stream};
+use super::ask::{Answered, Ask, Pieces, Reply, Stream};
 use super::guard::Tickets;
 use super::guard::tickets::{HEADER, Number, Whole};
 use super::routes::{Outcome, Routes};
@@ -97,8 +97,13 @@ fn answer(request: Request, desk: &Desk) {
     match outcome {
         Outcome::Now(reply) => send(request, reply),
         // Where no thread can be had the request is dropped unasked, which tiny_http answers with 500.
-        Outcome::Later(errand) => note(spawn("errand", move || send(request, errand()))),
-        Outcome::Stream(stream) => note(spawn("stream", move || pass_on(request, stream))),
+        Outcome::Later(errand) => {
+            let run = move || match errand() {
+                Answered::Whole(reply) => send(request, reply),
+                Answered::Live(stream) => pass_on(request, stream),
+            };
+            note(spawn("errand", run));
+        }
     }
 }
 
@@ -107,12 +112,16 @@ fn number_on(request: &Request) -> Option<Number> {
     headers.find(|header| header.field.equiv(HEADER)).and_then(|header| Number::of(header.value.as_str()))
 }
 
+/// Headers of every answer.
+const FIXED: [(&str, &str); 3] =
+    [("Server", "pintle"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")];
+
 fn send(request: Request, reply: Reply) {
     let mut response = Response::from_data(reply.body)
         .with_status_code(reply.status)
         // Everything has a known length: no chunks.
         .with_chunked_threshold(usize::MAX);
-    let fixed = [("Server", "pintle".to_owned()), ("Cache-Control", "no-store".to_owned())];
+    let fixed = FIXED.map(|(name, value)| (name, value.to_owned()));
     for (name, value) in reply.headers.into_iter().chain(fixed) {
         if let Ok(header) = Header::from_bytes(name, value) {
             response.add_header(header);
@@ -130,7 +139,7 @@ fn pass_on(request: Request, stream: Stream) {
     let reason = StatusCode(stream.status).default_reason_phrase();
     let head = format!(
         "HTTP/1.1 {} {reason}\r\nServer: pintle\r\nContent-Type: {}\r\nCache-Control: no-store\r\n\
-         X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n",
+         X-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n",
         stream.status, stream.content_type
     );
     let written = chunks.all(head.as_bytes()).and_then(|()| match is_head {

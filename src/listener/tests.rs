@@ -1,6 +1,8 @@
 //! The listener as clients meet it: real sockets in front, a played daemon behind.
 
 mod hostile;
+mod live;
+mod openapi;
 mod stage;
 
 use super::routes::WAITERS;
@@ -219,12 +221,16 @@ fn pages_show_states_and_nothing_else() {
                 release: None,
                 commit: None,
                 deploying: None,
+                services: vec![],
                 deployments: vec![PublicDeployment {
                     number: DeployId(42),
                     commit: Some(COMMIT.into()),
                     status: DeployStatus::Success,
                     started: WallTime(1_761_336_000_000),
                     finished: None,
+                    phase: Some(Phase::Probation),
+                    trigger: Some(Trigger::Webhook),
+                    message: Some("read /srv/shop: no".into()),
                 }],
             };
             say(stream, &Answer::PublicStatus(PublicStatus { apps: vec![public] }));

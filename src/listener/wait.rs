@@ -3,21 +3,20 @@
 use super::ask::Reply;
 use super::daemon::Daemon;
 use super::hooks::{self, Accepted, Unwanted};
+use super::story::{Story, Untold};
 use crate::base::{AppName, DeployId, ReleaseName};
-use crate::control::client::AskError;
-use crate::control::{Answer, DeployStatus, Followed, Ignored, Phase, Request};
+use crate::control::{DeployStatus, Followed, Ignored, Phase};
 use serde::Serialize;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// The end of a log is where the reason stands.
 const LOG_KEPT: usize = 64 << 10;
 
-/// How long a daemon that went away in the middle of a deploy may take to be back.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a daemon that goes away between accepting a deploy and telling its story may take to be back.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a deployment is followed anew after the daemon went away: it retries a deploy it was killed in once.
-const ATTEMPTS: u32 = 4;
+/// A quiet deploy is waited for all the same.
+const A_WHILE: Duration = Duration::from_secs(600);
 
 /// What one deployment came to, as the caller reads it.
 #[derive(Serialize)]
@@ -58,9 +57,7 @@ pub(super) fn until_the_end(daemon: &Daemon, event: &str, accepted: &[Accepted])
         match follow(daemon, deployment) {
             Ok(end) => ended.push(end),
             Err(error) => {
-                log::error!("deployment {} cannot be followed: {error}", deployment.deployment);
-                let number = deployment.deployment.0;
-                return Reply::error(503, format!("the daemon went away; deployment {number} continues without it"));
+                return gone(deployment.deployment, &error);
             }
         }
     }
@@ -73,8 +70,14 @@ pub(super) fn until_the_end(daemon: &Daemon, event: &str, accepted: &[Accepted])
     Reply::json(worst.code, &Outcome { worst, deployments })
 }
 
+/// What a caller is told whose deployment nobody tells of any more.
+pub(super) fn gone(number: DeployId, why: &Untold) -> Reply {
+    log::error!("deployment {number} cannot be followed: {why}");
+    Reply::later(format!("the daemon went away; deployment {number} continues without it"))
+}
+
 /// 202: on disk, and held up by a person, a window or the rate limit for nobody knows how long.
-fn not_now(accepted: &[Accepted]) -> Reply {
+pub(super) fn not_now(accepted: &[Accepted]) -> Reply {
     let as_is = accepted.iter().map(|deployment| Ended {
         status: deployment.state,
         app: deployment.app.clone(),
@@ -114,30 +117,19 @@ pub(super) fn nothing_started(unwanted: Unwanted) -> Reply {
     }
 }
 
-fn follow(daemon: &Daemon, accepted: &Accepted) -> Result<Ended, AskError> {
+fn follow(daemon: &Daemon, accepted: &Accepted) -> Result<Ended, Untold> {
     let number = accepted.deployment;
-    let mut attempt = 1;
+    let mut story = Story::open(daemon, number, 0, PATIENCE)?;
+    let mut log = Tail::default();
     loop {
-        let mut log = Tail::default();
-        let (mut client, answer) = daemon.insist(&Request::Follow { number }, PATIENCE)?;
-        if answer != Answer::Stream {
-            return Err(AskError::Unreachable(std::io::Error::other(format!("unexpected answer {answer:?}"))));
-        }
-        let mut keep = |line: &Followed| {
-            if let Followed::Log { line } = line {
-                log.push(line);
-            }
-            ControlFlow::Continue(())
-        };
-        match client.followed(&mut keep) {
-            Ok(Some(Followed::End { status, phase, release, message, .. })) => {
+        match story.next(daemon, A_WHILE)? {
+            Some((_, Followed::Log { line })) => log.push(&line),
+            Some((_, Followed::End { status, phase, release, message, .. })) => {
                 let app = accepted.app.clone();
                 let (log, code) = (log.into_text(), code(status, phase));
                 return Ok(Ended { status, app, deployment: number, phase: Some(phase), release, message, log, code });
             }
-            Err(AskError::Unreachable(_)) if attempt < ATTEMPTS => attempt += 1,
-            Ok(_) => return Err(AskError::TimedOut),
-            Err(error) => return Err(error),
+            _ => {}
         }
     }
 }

@@ -6,7 +6,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A signed GitHub event.
 fn event(path: &str, event: &str, body: &Value) -> Request {
@@ -343,10 +346,56 @@ fn without_a_daemon_the_listener_says_degraded_and_takes_nothing() {
     let daemon = Pid::from_raw(world.daemon_pid());
     let push = world.shop().push_request("main", &world.shop().version("v1", &[]));
     kill(daemon, Signal::SIGSTOP).unwrap();
-    let health = send(&world, &Request::get("/health"));
+    // What was seen a moment ago is told again for a second.
+    let looked = || Some(send(&world, &Request::get("/health"))).filter(|reply| reply.status != 200);
+    let health = crate::world::wait::wait_quietly(std::time::Duration::from_secs(10), looked);
     let delivery = send(&world, &push);
     kill(daemon, Signal::SIGCONT).unwrap();
-    assert_eq!(health.is(503).json()["status"], "degraded");
+    assert_eq!(health.expect("a health that is not well").is(503).json()["status"], "degraded");
     delivery.is(503);
-    send(&world, &Request::get("/health")).is(200);
+    wait_until("health", || (send(&world, &Request::get("/health")).status == 200).then_some(()));
+}
+
+/// The listener's process.
+fn listener(world: &World) -> i32 {
+    world.wait("a listener", || {
+        let pid = world.pintle(&["--json", "status"]).exits(0).json()["listener"]["pid"].as_i64();
+        pid.and_then(|pid| i32::try_from(pid).ok())
+    })
+}
+
+#[test]
+fn an_ended_listener_finishes_what_it_began_and_nobody_is_refused() {
+    let world = World::of_a_shop();
+    let address = ("127.0.0.1", world.hook);
+    let connect = || {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    };
+    let end = |mut stream: TcpStream| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let mut begun = connect();
+    begun.write_all(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{}").unwrap();
+    let mut kept = connect();
+    kept.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut start = [0; 12];
+    kept.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+
+    let before = listener(&world);
+    kill(Pid::from_raw(before), Signal::SIGTERM).unwrap();
+    // It ends what is idle; the kept connection's end shows that it heard.
+    assert!(end(kept).ends_with("\"service\":\"pintle\"}"));
+    let mut newcomer = connect();
+    newcomer.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    begun.write_all(b"{}").unwrap();
+    let answer = end(begun);
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("Connection: close"), "{answer}");
+    let answer = end(newcomer);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_ne!(listener(&world), before);
 }

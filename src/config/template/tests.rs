@@ -51,7 +51,7 @@ fn every_key_in_the_first_files_is_known_and_right_when_switched_on() {
     scratch.write("etc/apps/shop.toml", switched_on(&app()));
     let loaded = scratch.load().unwrap_or_else(|problems| panic!("{:#?}", brief(&problems)));
     assert_eq!(loaded.config.apps[&"shop".parse().unwrap()].services.len(), 1);
-    assert!(loaded.notices.len() > 10, "what is not active yet is said: {:#?}", loaded.notices);
+    assert!(!loaded.notices.is_empty(), "what is not active yet is said: {:#?}", loaded.notices);
 }
 
 #[test]

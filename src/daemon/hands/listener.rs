@@ -38,6 +38,8 @@ impl Hands {
                 chain: certificate.chain.clone(),
                 key: Key(certificate.key.expose().to_vec()),
             }),
+            dashboard: listen.dashboard,
+            token: listen.token.as_ref().map(|token| Key(token.expose().to_vec())),
             apps: self.config.apps.values().map(crate::delivery::AppTrigger::of).collect(),
         };
         let document = serde_json::to_vec(&setup)?;

@@ -9,6 +9,7 @@ use crate::control::{DeployStatus, Phase, Trigger};
 use crate::daemon::event::{Event, Tip};
 use crate::deploy::tried::comes_from_the_branch;
 use crate::store;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A look is given up after this.
@@ -68,20 +69,27 @@ impl Simulation {
     /// Time passes until every branch that is looked at in an interval was looked at: no longer than that interval, or the
     /// longest backoff, with a tenth to spare.
     pub(super) fn let_every_branch_be_looked_at(&mut self) {
-        let (began, intervals) = (self.now, self.config.apps.values().filter_map(|app| app.trigger.poll));
+        let intervals = self.config.apps.values().filter_map(|app| app.trigger.poll);
         let longest = intervals.max().unwrap_or_default().max(Duration::from_secs(3600));
-        let until = self.now.mono + longest * 11 / 10 + 3 * GIT_PATIENCE;
-        while self.broken.is_none() && self.now.mono < until && !self.is_informed_since(began.wall) {
+        let (before, until) = (self.last_looks(), self.now.mono + longest * 11 / 10 + 3 * GIT_PATIENCE);
+        while self.broken.is_none() && self.now.mono < until && !self.is_informed_since(&before) {
             self.step();
         }
-        let informed = self.is_informed_since(began.wall);
+        let informed = self.is_informed_since(&before);
         self.promise(informed, || "every branch is looked at within its interval or the longest backoff".into());
     }
 
-    fn is_informed_since(&self, began: WallTime) -> bool {
+    /// When each branch was seen last. Only to be compared for being the same: the wall clock jumps.
+    fn last_looks(&self) -> BTreeMap<AppName, WallTime> {
+        let apps = self.world.iter().flat_map(|world| &world.apps);
+        apps.filter_map(|(name, app)| Some((name.clone(), app.lookout.seen.as_ref()?.at))).collect()
+    }
+
+    fn is_informed_since(&self, before: &BTreeMap<AppName, WallTime>) -> bool {
         let Some(world) = &self.world else { return false };
         let is_informed = |name: &AppName| {
-            let seen = world.apps.get(name).and_then(|app| app.lookout.seen.as_ref()).filter(|seen| seen.at >= began);
+            let seen = world.apps.get(name).and_then(|app| app.lookout.seen.as_ref());
+            let seen = seen.filter(|seen| before.get(name) != Some(&seen.at));
             seen.is_some_and(|seen| seen.result.as_ref().is_ok_and(|said| !said.contains("looked at again")))
         };
         self.config.apps.values().filter(|app| app.trigger.poll.is_some()).all(|app| is_informed(&app.name))

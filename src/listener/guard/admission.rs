@@ -130,14 +130,19 @@ impl Buckets {
 
     /// Takes one token; `Err` is how long it takes until there is one.
     pub(super) fn take(&mut self, client: Client, now: Duration) -> Result<(), Duration> {
-        let full = Bucket { level: f64::from(self.rate.count), at: now };
-        let bucket = self.buckets.get(&client).copied().unwrap_or(full);
-        let level = self.level(bucket, now);
-        if level < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - level) / self.per_second().max(1e-9)));
-        }
-        self.set(client, level - 1.0, now);
+        self.look(client, now)?;
+        self.fine(client, 1, now);
         Ok(())
+    }
+
+    /// Whether there is a token; `Err` is how long it takes until there is one.
+    pub(super) fn look(&self, client: Client, now: Duration) -> Result<(), Duration> {
+        let full = Bucket { level: f64::from(self.rate.count), at: now };
+        let level = self.level(self.buckets.get(&client).copied().unwrap_or(full), now);
+        match level < 1.0 {
+            true => Err(Duration::from_secs_f64((1.0 - level) / self.per_second().max(1e-9))),
+            false => Ok(()),
+        }
     }
 
     /// Takes `tokens` more, down to a whole bucket of debt: whoever guesses on waits longer.

@@ -174,6 +174,7 @@ pub(super) fn write(reply: &Reply, facts: Facts, now: WallTime, out: &mut Vec<u8
         field(out, name, value.as_bytes());
     }
     field(out, "Cache-Control", b"no-store");
+    field(out, "X-Content-Type-Options", b"nosniff");
     field(out, "Content-Length", reply.body.len().to_string().as_bytes());
     end_of_head(out, facts);
     if !facts.to_head {

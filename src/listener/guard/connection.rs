@@ -19,10 +19,12 @@ use super::limits::{
     BLANKS, BODY_BYTES_PER_SECOND, DRAIN, DRAIN_SILENT, FAILED_SIGNATURE, IDLE, LINGER, Limits, OUTPUT, STALLED, WRITE,
 };
 use super::tickets::{Budget, Portion, Whole};
-use super::{Admission, Entrance};
+use super::{Admission, Counts, Entrance};
 use crate::base::Moment;
 use crate::listener::ask::{Ask, Reply};
 use std::time::Duration;
+
+mod patience;
 
 /// What a connection needs to know of the house.
 pub(super) struct House<'a> {
@@ -81,7 +83,7 @@ enum After {
 struct Receiving {
     head: Head,
     client: Client,
-    is_counted: bool,
+    counts: Counts,
     most: u64,
     decoder: Decoder,
     body: Vec<u8>,
@@ -94,7 +96,7 @@ struct Serving {
     facts: Facts,
     relay: Relay,
     client: Client,
-    is_counted: bool,
+    counts: Counts,
 }
 
 impl Connection {
@@ -186,11 +188,14 @@ impl Connection {
             return Err(too_large(admission.max_body));
         }
         let client = Client::of(admission::client(self.peer, &head.headers, house.limits));
-        if admission.is_counted
-            && let Err(wait) = house.buckets.take(client, house.now.mono)
-        {
+        let room = match admission.counts {
+            Counts::Always => house.buckets.take(client, house.now.mono),
+            Counts::WhenRefused => house.buckets.look(client, house.now.mono),
+            Counts::Never => Ok(()),
+        };
+        if let Err(wait) = room {
             let seconds = wait.as_secs_f64().ceil().max(1.0);
-            let reply = Reply::error(429, "too many deliveries from this address: try again later");
+            let reply = Reply::error(429, "too many requests from this address: try again later");
             return Err(reply.with("Retry-After", &seconds.to_string()));
         }
         Ok((admission, client))
@@ -201,10 +206,10 @@ impl Connection {
         if head.expects_continue && !decoder.is_done() && self.inbox.is_empty() {
             self.out.extend_from_slice(answer::CONTINUE);
         }
-        let (is_counted, most, now) = (admission.is_counted, admission.max_body, house.now.mono);
+        let (counts, most, now) = (admission.counts, admission.max_body, house.now.mono);
         let (body, portion) = (Vec::new(), house.budget.portion());
         self.enter(
-            State::Body(Box::new(Receiving { head, client, is_counted, most, decoder, body, portion, last: now })),
+            State::Body(Box::new(Receiving { head, client, counts, most, decoder, body, portion, last: now })),
             now,
         );
     }
@@ -244,9 +249,9 @@ impl Connection {
 
     fn whole(&mut self, now: Moment) -> Option<Whole> {
         let State::Body(receiving) = std::mem::replace(&mut self.state, State::Closed) else { return None };
-        let Receiving { head, client, is_counted, body, portion, .. } = *receiving;
+        let Receiving { head, client, counts, body, portion, .. } = *receiving;
         let facts = self.facts(&head, head.keep_alive);
-        self.enter(State::Served(Serving { facts, relay: Relay::new(facts), client, is_counted }), now.mono);
+        self.enter(State::Served(Serving { facts, relay: Relay::new(facts), client, counts }), now.mono);
         let Some((path, query)) = Ask::split_target(&head.target) else {
             // A head's target begins with '/'.
             self.refuse(&Reply::error(400, "the request target is not a path"), now);
@@ -268,9 +273,14 @@ impl Connection {
         if self.out.is_empty() {
             self.progress = house.now.mono;
         }
-        if serving.relay.feed(bytes, &mut self.out)? == Some(401) && serving.is_counted {
-            // One was taken when it came.
-            house.buckets.fine(serving.client, FAILED_SIGNATURE - 1, house.now.mono);
+        if serving.relay.feed(bytes, &mut self.out)? == Some(401) {
+            let fine = match serving.counts {
+                // One was taken when it came.
+                Counts::Always => FAILED_SIGNATURE - 1,
+                Counts::WhenRefused => FAILED_SIGNATURE,
+                Counts::Never => 0,
+            };
+            house.buckets.fine(serving.client, fine, house.now.mono);
         }
         let (is_done, keeps_alive) = (serving.relay.is_done(), serving.relay.keeps_alive());
         if is_done {
@@ -348,6 +358,11 @@ impl Connection {
         self.written += bytes;
         self.progress = house.now.mono;
         if self.written < self.out.len() {
+            // A client that never takes the last byte must not make us keep the first.
+            if self.written >= OUTPUT {
+                self.out.drain(..self.written);
+                self.written = 0;
+            }
             return None;
         }
         (self.out, self.written) = (Vec::new(), 0);
@@ -366,6 +381,9 @@ impl Connection {
             After::Next if self.input_ended && self.inbox.is_empty() => self.state = State::Closed,
             After::Next => {
                 self.is_kept = true;
+                if self.inbox.is_empty() {
+                    self.inbox = Vec::new();
+                }
                 self.enter(State::Head, now);
             }
             After::Linger if !self.input_ended => self.enter(State::Lingering, now),
@@ -396,75 +414,14 @@ impl Connection {
         matches!(self.state, State::Closed)
     }
 
-    /// Whom this connection counts for.
-    pub(super) fn peer(&self) -> Peer {
-        self.peer
-    }
-
-    /// When something must have happened; `None`: nobody hurries.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Duration> {
-        let stuck = (!self.out.is_empty()).then_some(self.progress + WRITE);
-        let due = match &self.state {
-            State::Head if self.is_kept && self.is_silent() => Some(self.since + IDLE),
-            State::Head => Some(self.since + limits.head),
-            State::Body(receiving) => {
-                let earned = receiving.body.len() as f64 / BODY_BYTES_PER_SECOND as f64;
-                Some(self.since + limits.body + Duration::from_secs_f64(earned))
-            }
-            State::Served(_) | State::Flushing(_) => stuck,
-            State::Lingering => Some(self.since + LINGER),
-            State::Closed => None,
-        };
-        let drained = self.draining.map(|began| began + if self.is_silent() { DRAIN_SILENT } else { DRAIN });
-        due.into_iter().chain(drained).min()
-    }
-
-    /// The deadline has passed.
-    pub(super) fn expire(&mut self, now: Moment) {
-        match &self.state {
-            State::Head if self.inbox.is_empty() => self.state = State::Closed,
-            State::Head => self.refuse(&Reply::error(408, "the head of the request took too long"), now),
-            State::Body(_) => self.refuse(&Reply::error(408, "the body of the request took too long"), now),
-            State::Served(_) | State::Flushing(_) | State::Lingering => self.state = State::Closed,
-            State::Closed => {}
-        }
-        if self.draining.is_some_and(|began| began + DRAIN <= now.mono) {
-            self.state = State::Closed;
-        }
-    }
-
-    /// The house is being closed: what is under way ends, and nothing follows it.
-    pub(super) fn drain(&mut self, now: Duration) {
-        self.draining = Some(now);
-        match &mut self.state {
-            State::Head if self.inbox.is_empty() && self.is_kept => self.state = State::Closed,
-            State::Flushing(after) if *after == After::Next => *after = After::Close,
-            _ => {}
-        }
-    }
-
     /// Whether nothing of a request has come yet: not an empty line either, which would buy time for nothing.
     fn is_silent(&self) -> bool {
         matches!(self.state, State::Head) && self.inbox.is_empty() && self.blanks == 0
     }
 
-    /// How much it is worth, and since when.
-    pub(super) fn standing(&self) -> (Standing, Duration) {
-        match &self.state {
-            State::Lingering | State::Closed => (Standing::Leaving, self.since),
-            State::Head => (Standing::Incomplete, self.since),
-            State::Body(_) => (Standing::Sending, self.since),
-            State::Flushing(_) => (Standing::Reading, self.progress),
-            State::Served(_) => (Standing::Served, self.since),
-        }
-    }
-
-    /// The memory of a body that is not whole yet, and whether it stalled.
-    pub(super) fn holding(&self, now: Duration) -> Option<(u64, bool)> {
-        match &self.state {
-            State::Body(receiving) => Some((receiving.portion.bytes(), receiving.last + STALLED <= now)),
-            _ => None,
-        }
+    /// Whom this connection counts for.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
     }
 }
 

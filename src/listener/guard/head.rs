@@ -71,7 +71,7 @@ pub(super) struct Refused {
 }
 
 /// What may be asked; any other method is not implemented.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"];
 
 /// Headers between a client and the next server only.
 const HOP_BY_HOP: [&str; 8] =

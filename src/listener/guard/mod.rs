@@ -38,6 +38,17 @@ pub trait Entrance {
 pub struct Admission {
     /// The largest body, in bytes.
     pub max_body: u64,
-    /// Whether it counts as a delivery of its sender: those are rate-limited, and a 401 costs more.
-    pub is_counted: bool,
+    /// How it counts towards the rate limit of its sender.
+    pub counts: Counts,
+}
+
+/// How a request counts towards the rate limit of its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    /// A delivery: each counts, and more when it is answered with 401.
+    Always,
+    /// A page that knows a token: it counts when it is answered with 401, and whoever guessed too often waits.
+    WhenRefused,
+    /// A page for everybody.
+    Never,
 }

@@ -7,7 +7,7 @@ use super::admission::{Buckets, Peer};
 use super::connection::{Connection, House};
 use super::limits::{Limits, Rate};
 use super::tickets::{Budget, Whole};
-use super::{Admission, Entrance};
+use super::{Admission, Counts, Entrance};
 use crate::base::{Moment, WallTime};
 use crate::listener::ask::{Ask, Reply};
 use std::time::Duration;
@@ -89,7 +89,7 @@ struct Anywhere(u64);
 
 impl Entrance for Anywhere {
     fn admit(&self, _: &str, _: &str, _: Option<&str>) -> Result<Admission, Reply> {
-        Ok(Admission { max_body: self.0, is_counted: false })
+        Ok(Admission { max_body: self.0, counts: Counts::Never })
     }
 }
 

@@ -38,6 +38,11 @@ impl Scratch {
         std::fs::create_dir(&dir).unwrap();
         Scratch { dir }
     }
+    /// A path for a guard's socket; each listener has its own.
+    fn private(&self) -> PathBuf {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        self.dir.join(format!("guard-{}.sock", NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
     pub(super) fn socket(&self) -> PathBuf {
         self.dir.join("listener.sock")
     }
@@ -128,12 +133,12 @@ pub(super) fn limits() -> Limits {
 }
 
 pub(super) fn setup(scratch: &Scratch, apps: Vec<AppTrigger>) -> Setup {
-    Setup { socket: scratch.socket(), daemon_pid: 0, limits: limits(), tls: None, apps }
+    Setup { socket: scratch.socket(), daemon_pid: 0, limits: limits(), tls: None, dashboard: true, token: None, apps }
 }
 
 /// Serves `public` as the listener's process does, on threads of this one.
 pub(super) fn serve(scratch: &Scratch, public: Socket, setup: Setup) {
-    let private = UnixListener::bind(scratch.dir.join("guard.sock")).unwrap();
+    let private = UnixListener::bind(scratch.private()).unwrap();
     thread::spawn(move || crate::listener::serve(Sockets { public, private }, setup, None).unwrap());
 }
 
@@ -178,13 +183,31 @@ pub(super) fn exchange<S: Read + Write>(mut stream: S, request: &[u8]) -> Got {
     stream.write_all(request).unwrap();
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();
-    got(&String::from_utf8(all).unwrap())
+    let got = got(&String::from_utf8(all).unwrap());
+    let line = String::from_utf8_lossy(request.split(|byte| *byte == b'\r').next().unwrap()).into_owned();
+    let mut words = line.split(' ');
+    super::openapi::hold(words.next().unwrap(), words.next().unwrap(), &got);
+    got
 }
 
 pub(super) fn got(text: &str) -> Got {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Got { status, head: head.to_owned(), body: body.to_owned() }
+    let body = if head.contains("Transfer-Encoding: chunked") { unchunked(body) } else { body.to_owned() };
+    Got { status, head: head.to_owned(), body }
+}
+
+/// The pieces of a body, put together; it must have an end. A head alone has none.
+fn unchunked(body: &str) -> String {
+    let (mut bytes, mut whole) = (body.as_bytes(), Vec::new());
+    while !bytes.is_empty() {
+        let at = bytes.windows(2).position(|two| two == b"\r\n").unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..at]).unwrap(), 16).unwrap();
+        whole.extend_from_slice(&bytes[at + 2..at + 2 + size]);
+        bytes = bytes[at + 2 + size..].strip_prefix(b"\r\n").unwrap();
+        assert!(size > 0 || bytes.is_empty(), "{body:?}");
+    }
+    String::from_utf8(whole).unwrap()
 }
 
 pub(super) fn connect(address: SocketAddr) -> TcpStream {

@@ -1,9 +1,7 @@
 //! The real gunicorn, from PyPI, in a virtual environment that is made once and kept; and a small site for it.
 
 use super::{App, World};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 /// What is installed, to the version: figures of two days are to be comparable.
 const PACKAGES: [&str; 2] = ["gunicorn==27.0.1", "supervisor==4.3.0"];
@@ -84,24 +82,5 @@ pub fn goes_live(world: &World) {
 
 /// The virtual environment, made where it is not there yet.
 pub fn environment() -> PathBuf {
-    let dir = super::cache().join("gunicorn");
-    let whole = dir.join("whole");
-    let wanted = PACKAGES.join(" ");
-    fs::create_dir_all(super::cache()).unwrap_or_else(|error| {
-        panic!("make {}: {error}; PINTLE_TEST_CACHE names another place", super::cache().display())
-    });
-    // Several tests may want it at once: the first makes it, under a lock that ends with its process.
-    let lock = File::create(super::cache().join("gunicorn.lock")).unwrap();
-    lock.lock().unwrap();
-    if fs::read_to_string(&whole).is_ok_and(|found| found == wanted) {
-        return dir;
-    }
-    let run = |program: &Path, args: &[&str]| {
-        let output = Command::new(program).args(args).output().unwrap();
-        assert!(output.status.success(), "{program:?} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    run(Path::new("/usr/bin/python3"), &["-m", "venv", "--clear", &dir.display().to_string()]);
-    run(&dir.join("bin/pip"), &[&["install", "--quiet", "--disable-pip-version-check"][..], &PACKAGES].concat());
-    fs::write(&whole, wanted).unwrap();
-    dir
+    super::python::environment("gunicorn", &PACKAGES)
 }

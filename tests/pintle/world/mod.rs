@@ -15,6 +15,7 @@ pub mod ports;
 pub mod processes;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod puppet;
+pub mod python;
 pub mod repo;
 pub mod site;
 pub mod takeover;

@@ -8,8 +8,8 @@ struct Plan;
 impl Entrance for Plan {
     fn admit(&self, method: &str, path: &str, _: Option<&str>) -> Result<Admission, Reply> {
         match (method, path) {
-            ("POST", "/door") => Ok(Admission { max_body: 1000, is_counted: true }),
-            ("GET" | "HEAD", "/page") => Ok(Admission { max_body: 0, is_counted: false }),
+            ("POST", "/door") => Ok(Admission { max_body: 1000, counts: Counts::Always }),
+            ("GET" | "HEAD", "/page") => Ok(Admission { max_body: 0, counts: Counts::Never }),
             (_, "/door") => Err(Reply::error(405, "no").with("Allow", "POST")),
             _ => Err(Reply::error(404, "no")),
         }
@@ -233,6 +233,22 @@ fn an_answer_may_take_its_time_but_its_reader_may_not() {
     assert_eq!(guest.deadline(&stage.limits), Some(stage.now.mono + IDLE));
     guest.expire(stage.now);
     assert!(guest.is_closed());
+}
+
+#[test]
+fn what_was_written_is_not_kept() {
+    let mut stage = Stage::new();
+    let mut guest = stage.guest();
+    assert!(guest.receive(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n", &mut stage.house()).is_some());
+    guest.relay(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n", &mut stage.house()).unwrap();
+    for _ in 0..1000 {
+        let room = guest.room();
+        guest.relay(&vec![b'x'; room], &mut stage.house()).unwrap();
+        // The client never takes the last byte.
+        let most = guest.unwritten().len() - 1;
+        assert!(guest.wrote(most, &mut stage.house()).is_none());
+        assert!(guest.out.capacity() <= 4 * OUTPUT, "{} bytes are held", guest.out.capacity());
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The loop between real sockets: clients in front, a played tiny_http behind.
 
 use super::*;
-use crate::listener::guard::{Admission, Rate};
+use crate::listener::guard::{Admission, Counts, Rate};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,7 +14,7 @@ struct Open;
 
 impl Entrance for Open {
     fn admit(&self, _: &str, _: &str, _: Option<&str>) -> Result<Admission, Reply> {
-        Ok(Admission { max_body: 1 << 20, is_counted: false })
+        Ok(Admission { max_body: 1 << 20, counts: Counts::Never })
     }
 }
 

@@ -81,7 +81,7 @@ fn request_lines() {
         (400, "GET nowhere HTTP/1.1"),
         (400, "OPTIONS * HTTP/1.1"),
         (501, "CONNECT x:443 HTTP/1.1"),
-        (501, "TRACE / HTTP/1.1"),
+        (501, "BREW / HTTP/1.1"),
         (501, "get / HTTP/1.1"),
         (501, "BREW / HTTP/1.1"),
         (400, "GET /a#b HTTP/1.1"),
