@@ -17,7 +17,7 @@ fn other_versions_and_methods_are_refused_and_leave_nothing_behind() {
         ("GET /health\r\n\r\n", &[505, 400]),
         ("GET /health HTTQ/1.1\r\nHost: pintle\r\n\r\n", &[505, 400]),
         ("CONNECT pintle:443 HTTP/1.1\r\nHost: pintle:443\r\n\r\n", &[501, 405, 400]),
-        ("TRACE /health HTTP/1.1\r\nHost: pintle\r\n\r\n", &[501, 405]),
+        ("TRACE /health HTTP/1.1\r\nHost: pintle\r\nConnection: close\r\n\r\n", &[501, 405]),
         ("BREW /health HTTP/1.1\r\nHost: pintle\r\n\r\n", &[501, 405]),
         ("get /health HTTP/1.1\r\nHost: pintle\r\n\r\n", &[501, 405, 400]),
         ("\x16\x03\x01\x02\x00\x01\x00\x01\x03\x03 a TLS hello\r\n\r\n", &[400]),
