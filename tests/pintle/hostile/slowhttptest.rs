@@ -129,7 +129,7 @@ fn slowhttptest_finds_the_service_available() {
     for (name, arguments) in [
         ("slow headers", &["-H", "-i", "1", "-x", "24"][..]),
         ("slow bodies", &["-B", "-i", "1", "-x", "24", "-t", "POST", length[0], length[1]][..]),
-        ("slow reads", &["-X", "-n", "1", "-z", "8", "-w", "8", "-y", "32", "-k", "20"][..]),
+        ("slow reads", &["-X", "-n", "1", "-z", "8", "-w", "8", "-y", "32", "-k", "10"][..]),
     ] {
         let path = if name == "slow bodies" { "/webhook" } else { "/status" };
         let url = format!("http://127.0.0.1:{}{path}", target.port());
