@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 pub(super) const RETRY_AFTER: &str = "10";
 
 /// A whole request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
     /// `GET`, `POST` ... as sent.
     pub method: String,

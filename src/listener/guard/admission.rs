@@ -2,7 +2,7 @@
 //!
 //! Pure: moments are times since boot that come in as values. Line: what is done to whoever is chosen, the loop does.
 
-use super::limits::{ADDRESSES, Limits, Rate};
+use super::limits::{ADDRESSES, JUST_COME, Limits, Rate};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -205,10 +205,12 @@ pub(super) struct Standby {
     pub(super) client: Client,
 }
 
-/// Who makes way for a newcomer: the oldest of those worth least.
-pub(super) fn makes_way(all: impl Iterator<Item = Standby>) -> Option<usize> {
-    let chosen = all.filter(|one| one.standing != Standing::Served).min_by_key(|one| (one.standing, one.since));
-    chosen.map(|one| one.slot)
+/// Who makes way for a newcomer: the oldest of those worth least. Who has only just come waits for its own first bytes:
+/// where slow bodies or slow readers hold every place, it would otherwise go in their stead.
+pub(super) fn makes_way(all: impl Iterator<Item = Standby>, now: Duration) -> Option<usize> {
+    let has_just_come = |one: &Standby| one.since + JUST_COME > now;
+    let chosen = all.filter(|one| one.standing != Standing::Served);
+    chosen.min_by_key(|one| (has_just_come(one), one.standing, one.since)).map(|one| one.slot)
 }
 
 /// Who makes way when `client` has more connections than one address may: its own oldest that is incomplete.

@@ -78,6 +78,15 @@ impl Decoder {
         }
     }
 
+    /// The size of this body as far as it is known: what was read, and what is announced to follow.
+    pub(super) fn at_least(&self) -> u64 {
+        match self {
+            Decoder::Length(left) => *left,
+            Decoder::Chunks(Chunks { at: At::Data(left), body, .. }) => body.saturating_add(*left),
+            Decoder::Chunks(chunks) => chunks.body,
+        }
+    }
+
     /// Takes what it can of `bytes` in one piece; called again with the rest until nothing is left or it is done.
     pub(super) fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<Step<'a>, Broken> {
         match self {

@@ -16,7 +16,7 @@ use super::answer::{self, Facts, Garbled, Relay};
 use super::body::Decoder;
 use super::head::{self, Framing, Head, Refused, Scan};
 use super::limits::{
-    BODY_BYTES_PER_SECOND, DRAIN, DRAIN_SILENT, FAILED_SIGNATURE, IDLE, LINGER, Limits, OUTPUT, STALLED, WRITE,
+    BLANKS, BODY_BYTES_PER_SECOND, DRAIN, DRAIN_SILENT, FAILED_SIGNATURE, IDLE, LINGER, Limits, OUTPUT, STALLED, WRITE,
 };
 use super::tickets::{Budget, Portion, Whole};
 use super::{Admission, Counts, Entrance};
@@ -45,6 +45,8 @@ pub(super) struct Connection {
     /// Received and not yet read.
     inbox: Vec<u8>,
     scan: Scan,
+    /// Empty lines that came where a head is to begin.
+    blanks: usize,
     /// Whether a request was answered before.
     is_kept: bool,
     /// The client sends nothing more.
@@ -105,6 +107,7 @@ impl Connection {
             since: now,
             inbox: Vec::new(),
             scan: Scan::default(),
+            blanks: 0,
             is_kept: false,
             input_ended: false,
             out: Vec::new(),
@@ -119,7 +122,7 @@ impl Connection {
         if matches!(self.state, State::Lingering) {
             return None;
         }
-        if self.inbox.is_empty() && matches!(self.state, State::Head) && self.is_kept {
+        if self.is_silent() && self.is_kept {
             self.since = house.now.mono;
         }
         self.inbox.extend_from_slice(bytes);
@@ -141,8 +144,15 @@ impl Connection {
         if matches!(self.state, State::Head) {
             let blank = head::blank(&self.inbox);
             if !blank.is_empty() {
+                self.blanks += blank.len();
                 self.inbox.drain(blank);
+                // It may have looked at the first half of an empty line.
                 self.scan = Scan::default();
+            }
+            if self.blanks > BLANKS {
+                let why = "empty lines where a request should be";
+                self.turn_away(Refused { status: 400, why }, house.now);
+                return None;
             }
             match self.scan.end(&self.inbox) {
                 Ok(None) => return None,
@@ -157,6 +167,7 @@ impl Connection {
     fn begin(&mut self, end: usize, house: &mut House<'_>) {
         let read = Head::read(self.inbox.get(..end).unwrap_or_default());
         self.inbox.drain(..end);
+        self.blanks = 0;
         let head = match read {
             Ok(head) => head,
             Err(refused) => return self.turn_away(refused, house.now),
@@ -213,6 +224,10 @@ impl Connection {
                 Ok(step) => {
                     used += step.used;
                     outcome = receiving.keep(step.body, house.now.mono);
+                    // A chunk that is too large is refused by its announcement, as a length is.
+                    if receiving.decoder.at_least() > receiving.most {
+                        outcome = Err(too_large(receiving.most));
+                    }
                 }
                 Err(_) => outcome = Err(Reply::error(400, "the body's chunks cannot be read")),
             }
@@ -397,6 +412,11 @@ impl Connection {
     /// Whether it is over.
     pub(super) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// Whether nothing of a request has come yet: not an empty line either, which would buy time for nothing.
+    fn is_silent(&self) -> bool {
+        matches!(self.state, State::Head) && self.inbox.is_empty() && self.blanks == 0
     }
 
     /// Whom this connection counts for.

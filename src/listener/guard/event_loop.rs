@@ -180,7 +180,7 @@ impl Guard {
         }
         if let Some(public) = &self.public
             && self.no_accept_before.is_none()
-            && (self.present < self.most || self.makes_way().is_some())
+            && (self.present < self.most || self.makes_way(Moment::now()).is_some())
         {
             watch(Whose::Public, public.as_fd(), PollFlags::POLLIN);
         }
@@ -220,7 +220,7 @@ impl Guard {
 
     fn accept(&mut self, now: Moment) {
         for _ in 0..ACCEPTED_PER_TURN {
-            if self.present >= self.most && self.makes_way().is_none() {
+            if self.present >= self.most && self.makes_way(now).is_none() {
                 return;
             }
             let Some(public) = &self.public else { return };
@@ -233,7 +233,7 @@ impl Guard {
                     log::warn!("a connection could not be accepted: {error}; trying again in {ACCEPT_PAUSE:?}");
                     self.no_accept_before = Some(now.mono + ACCEPT_PAUSE);
                     for _ in 0..MADE_ROOM_FOR {
-                        if let Some(slot) = self.makes_way() {
+                        if let Some(slot) = self.makes_way(now) {
                             self.leave(slot);
                         }
                     }
@@ -252,7 +252,7 @@ impl Guard {
 
     fn welcome(&mut self, wire: Wire, peer: Peer, now: Moment) {
         if self.present >= self.most
-            && let Some(slot) = self.makes_way()
+            && let Some(slot) = self.makes_way(now)
         {
             self.leave(slot);
         }
@@ -287,8 +287,8 @@ impl Guard {
         })
     }
 
-    fn makes_way(&self) -> Option<usize> {
-        admission::makes_way(self.standbys())
+    fn makes_way(&self, now: Moment) -> Option<usize> {
+        admission::makes_way(self.standbys(), now.mono)
     }
 
     fn hear(&mut self, now: Moment) {

@@ -60,6 +60,9 @@ impl Limits {
 /// A request's head in bytes. Forges send less than 2 KiB; nginx allows its clients 32 KiB, Apache 8 KiB a line.
 pub(super) const HEAD_BYTES: usize = 16 << 10;
 
+/// Bytes of empty lines before a request, which old clients send after a body: two of them.
+pub(super) const BLANKS: usize = 4;
+
 /// Headers of a request. Forges send about 20, a proxy adds a few.
 pub(super) const HEADERS: usize = 64;
 
@@ -73,6 +76,10 @@ pub(super) const STALLED: Duration = Duration::from_secs(1);
 /// A kept-alive connection without a request. Longer than the pause between two requests of a page, shorter than
 /// nginx's idea of a kept upstream (60 s), which opens another one then.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
+
+/// A connection of this age is not asked to make way while there is an older one: its request is on the way, after two
+/// round trips where it comes over TLS.
+pub(super) const JUST_COME: Duration = Duration::from_millis(500);
 
 /// Without a byte of the answer taken. A reader that is slow but reads is served for as long as it likes.
 pub(super) const WRITE: Duration = Duration::from_secs(10);

@@ -3,7 +3,8 @@
 //! tiny_http behind it has no deadlines and trusts its clients; one of them could end or block it. So it has one client:
 //! this room. [`event_loop`] joins the parts: `wire` carries bytes (`tls` by itself, in secret), `head` and `body` read them, `admission` says who
 //! may come, `connection` is the life of one client, `backend` the way to tiny_http and `answer` the way back, `tickets`
-//! the table where a request waits for the routes, `limits` every bound with its reason. `event_loop`, `backend`,
+//! the table where a request waits for the routes, `limits` every bound with its reason, `reading` a connection for tests
+//! alone. `event_loop`, `backend`,
 //! `wire` and the bell of `tickets` touch the world; the others are pure.
 
 mod admission;
@@ -14,6 +15,7 @@ mod connection;
 mod event_loop;
 mod head;
 mod limits;
+mod reading;
 pub(super) mod tickets;
 mod tls;
 mod wire;
@@ -21,6 +23,7 @@ mod wire;
 use super::ask::Reply;
 pub use event_loop::{Doors, guard};
 pub use limits::{Limits, Rate};
+pub use reading::{Reading, read};
 pub use tickets::Tickets;
 pub use tls::Material;
 

@@ -22,20 +22,28 @@ impl Nginx {
     /// Writes a configuration below `root` that proxies to the upstream `web` of `upstream_file`, which names nobody
     /// yet: without it nginx would not start.
     pub fn configured(root: &Path, upstream_file: &Path) -> Nginx {
-        let (dir, port) = (root.join("nginx"), ports::take());
-        fs::create_dir_all(&dir).unwrap();
         fs::create_dir_all(upstream_file.parent().unwrap()).unwrap();
         fs::write(upstream_file, "upstream web { server 127.0.0.1:9; }\n").unwrap();
+        Nginx::serving(root, |port| {
+            let file = upstream_file.display();
+            format!(
+                "include {file};\n    server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://web; }} }}"
+            )
+        })
+    }
+
+    /// Writes a configuration below `root` with what `site` says stands in `http`, given the port to listen on.
+    pub fn serving(root: &Path, site: impl FnOnce(u16) -> String) -> Nginx {
+        let (dir, port) = (root.join("nginx"), ports::take());
+        fs::create_dir_all(&dir).unwrap();
         // Root's nginx would become somebody who may not enter a test's directory.
         let user = if super::is_root() { "user root;" } else { "" };
         let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let scratch: String = kinds.iter().map(|kind| format!("    {kind}_temp_path {kind};\n")).collect();
         let text = format!(
             "daemon off;\npid nginx.pid;\nerror_log error.log;\nworker_processes 2;\n{user}\n\
-             events {{ worker_connections 256; }}\n\
-             http {{\n    access_log off;\n{scratch}    include {};\n    \
-             server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://web; }} }}\n}}\n",
-            upstream_file.display()
+             events {{ worker_connections 256; }}\nhttp {{\n    access_log off;\n{scratch}    {}\n}}\n",
+            site(port)
         );
         fs::write(dir.join("nginx.conf"), text).unwrap();
         Nginx { dir, port, running: None }

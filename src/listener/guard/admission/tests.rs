@@ -130,7 +130,16 @@ fn who_makes_way() {
         (&[(Reading, 1, 1), (Sending, 9, 1), (Sending, 8, 1)], Some(2)),
     ];
     for (list, expected) in cases {
-        assert_eq!(makes_way(all(list)), expected, "{list:?}");
+        assert_eq!(makes_way(all(list), seconds(100)), expected, "{list:?}");
+    }
+    // At the tenth second, who came in it.
+    let cases: [(&Here, Option<usize>); 3] = [
+        (&[(Sending, 1, 1), (Incomplete, 10, 1)], Some(0)),
+        (&[(Reading, 1, 1), (Incomplete, 10, 1), (Sending, 9, 1)], Some(2)),
+        (&[(Sending, 10, 1), (Incomplete, 10, 1), (Served, 1, 1)], Some(1)),
+    ];
+    for (list, expected) in cases {
+        assert_eq!(makes_way(all(list), seconds(10)), expected, "{list:?}");
     }
     let own = all(&[(Incomplete, 1, 1), (Incomplete, 3, 2), (Incomplete, 2, 2), (Sending, 1, 2)]);
     assert_eq!(makes_way_for_its_own(own, client(2)), Some(2));

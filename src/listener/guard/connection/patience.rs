@@ -13,7 +13,7 @@ impl Connection {
     pub(in super::super) fn deadline(&self, limits: &Limits) -> Option<Duration> {
         let stuck = (!self.out.is_empty()).then_some(self.progress + WRITE);
         let due = match &self.state {
-            State::Head if self.is_kept && self.inbox.is_empty() => Some(self.since + IDLE),
+            State::Head if self.is_kept && self.is_silent() => Some(self.since + IDLE),
             State::Head => Some(self.since + limits.head),
             State::Body(receiving) => {
                 let earned = receiving.body.len() as f64 / BODY_BYTES_PER_SECOND as f64;
@@ -23,7 +23,7 @@ impl Connection {
             State::Lingering => Some(self.since + LINGER),
             State::Closed => None,
         };
-        let silent = matches!(self.state, State::Head) && self.inbox.is_empty();
+        let silent = self.is_silent();
         let drained = self.draining.map(|began| began + if silent { DRAIN_SILENT } else { DRAIN });
         due.into_iter().chain(drained).min()
     }
