@@ -9,9 +9,13 @@ use super::post::Post;
 use crate::store::{Diary, Entry, Trouble};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Facts kept for later at most: enough for a bad day, little memory.
 const BACKLOG: usize = 2_000;
+
+/// How long a fact may lie that nobody waits for: steps and ends come in bunches, and each write is worn out of a card.
+const LEISURE: Duration = Duration::from_millis(50);
 
 /// The writing end.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl Journal {
 fn write(mut diary: Diary, pages: &Receiver<Page>, post: &Post) {
     let mut backlog: Vec<Entry> = vec![];
     while let Ok(first) = pages.recv() {
-        let group: Vec<Page> = std::iter::once(first).chain(pages.try_iter()).collect();
+        let group = gather(first, pages);
         let everything: Vec<Entry> =
             backlog.iter().cloned().chain(group.iter().flat_map(|page| page.entries.iter().cloned())).collect();
         if everything.is_empty() || diary.record(&everything).is_ok() {
@@ -69,6 +73,22 @@ fn write(mut diary: Diary, pages: &Receiver<Page>, post: &Post) {
         retry_backlog(&mut diary, &mut backlog);
         for page in group {
             write_alone(&mut diary, page, &mut backlog, post);
+        }
+    }
+}
+
+/// What is written together: all that lies there. While nobody waits for any of it, what comes within [`LEISURE`] too.
+fn gather(first: Page, pages: &Receiver<Page>) -> Vec<Page> {
+    let until = Instant::now() + LEISURE;
+    let mut group = vec![first];
+    loop {
+        group.extend(pages.try_iter());
+        if group.iter().any(|page| page.token.is_some()) {
+            return group;
+        }
+        match pages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(next) => group.push(next),
+            Err(_) => return group,
         }
     }
 }

@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Connections kept for the next request; the daemon closes those that stay idle.
-const IDLE: usize = 8;
+/// Connections kept for the next request: one for each delivery that can be on its way. The daemon closes those that stay
+/// idle.
+const IDLE: usize = super::routes::COURIERS;
 
 /// Where the daemon answers.
 #[derive(Debug)]

@@ -14,6 +14,10 @@ use std::collections::BTreeMap;
 
 const NOT_CONFIGURED: &str = "its app is configured no longer";
 
+/// Commits that a deployment is compared with because they were delivered shortly before it. Deliveries that cross each
+/// other come close together; each costs the fetch a question to git.
+const RIVALS: usize = 16;
+
 impl World {
     /// A deployment that is on disk: it runs now, or waits its turn. Of several commits that wait the newest wins.
     pub(super) fn enqueue(&mut self, now: Moment, deployment: Deployment, actions: &mut Vec<Action>) {
@@ -58,6 +62,7 @@ impl World {
         let takes = |one: &&mut Deployment| one.number == newer && delivered(one) && one.pass == Pass::None;
         if let Some(one) = app.queue.iter_mut().find(takes).filter(|_| delivered(&superseded)) {
             one.rivals.extend(superseded.commit.iter().chain(&superseded.rivals).cloned());
+            one.rivals.truncate(RIVALS);
         }
         let message = format!("superseded by deployment {}", newer.0);
         self.end_unbegun(now, &superseded, DeployStatus::Superseded, message, actions);

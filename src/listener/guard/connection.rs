@@ -190,8 +190,9 @@ impl Connection {
         let client = Client::of(admission::client(self.peer, &head.headers, house.limits));
         let room = match admission.counts {
             Counts::Always => house.buckets.take(client, house.now.mono),
-            Counts::WhenRefused => house.buckets.look(client, house.now.mono),
-            Counts::Never => Ok(()),
+            // A page is for everybody; only who shows a token may be guessing.
+            Counts::WhenRefused if head.header("Authorization").is_some() => house.buckets.look(client, house.now.mono),
+            Counts::WhenRefused | Counts::Never => Ok(()),
         };
         if let Err(wait) = room {
             let seconds = wait.as_secs_f64().ceil().max(1.0);
