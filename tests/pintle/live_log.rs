@@ -90,6 +90,7 @@ fn last_place(events: &[(Option<String>, Value)]) -> u64 {
 }
 
 #[test]
+#[ignore = "needs curl"]
 fn curl_hears_a_deploy_as_it_happens() {
     let (world, gate) = gated();
     let number = push(&world, "v1");
@@ -127,6 +128,7 @@ fn curl_hears_a_deploy_as_it_happens() {
 }
 
 #[test]
+#[ignore = "needs curl"]
 fn a_signed_caller_hears_its_deploy() {
     let (world, gate) = gated();
     let body = json!({ "commit": world.shop().version("v1", &[]) }).to_string();
@@ -143,6 +145,7 @@ fn a_signed_caller_hears_its_deploy() {
 }
 
 #[test]
+#[ignore = "needs curl"]
 fn a_killed_daemon_breaks_the_log_and_the_next_one_goes_on_with_it() {
     let (mut world, gate) = gated();
     let number = push(&world, "v1");
@@ -164,6 +167,7 @@ fn a_killed_daemon_breaks_the_log_and_the_next_one_goes_on_with_it() {
 }
 
 #[test]
+#[ignore = "needs curl"]
 fn who_reads_slowly_or_leaves_slows_nobody() {
     let mut world = World::with([]);
     let gate = Gate::closed(&world.root);
@@ -239,6 +243,7 @@ fn the_token_or_being_local_opens_the_log() {
 }
 
 #[test]
+#[ignore = "needs curl"]
 fn a_unix_socket_is_for_local_callers() {
     let mut world = World::with([App::new("shop")]);
     let socket = world.root.join("hook.sock");

@@ -76,6 +76,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+#[ignore = "needs openssl"]
 fn a_certificate_of_our_own_serves_a_deploy_and_survives_a_restart() {
     let mut world = World::with([App::new("shop")]).host("tls = \"self-signed\"");
     let shown = up(&mut world);
@@ -116,6 +117,7 @@ fn a_certificate_of_our_own_serves_a_deploy_and_survives_a_restart() {
 }
 
 #[test]
+#[ignore = "needs openssl"]
 fn what_is_older_than_tls_1_2_is_refused() {
     let mut world = World::with([App::new("shop")]).host("tls = \"self-signed\"");
     up(&mut world);
