@@ -32,22 +32,23 @@
 //! | [`control`] | what can be asked of the daemon and what it answers; the JSON shapes of `--json` |
 //! | *thinking* | |
 //! | [`delivery`] | a request's head and bytes: accept, ignore with a reason, refuse |
-//! | [`deploy`] | a deployment: what it waits for, its plan, its machine, its recovery, what its end means |
+//! | [`deploy`] | a deployment: when a branch is looked at, what it waits for, its plan, machine, recovery, what its end means |
 //! | [`supervise`] | an instance's machine, what it says, backoff, who makes way for whom, where clients are sent |
 //! | [`health`] | when to look, and what the looks mean together |
 //! | [`backup`] | names, roots, manifest, what may be reused, what is kept |
 //! | [`notify`] | an empty room: what becomes a message is to come |
 //! | *touching* | |
 //! | [`store`] | the diary: facts told, one snapshot read back; SQLite, and a memory for the simulation |
-//! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, groups, signals, systemd |
+//! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, groups, signals, systemd, certificates, the walls around a process |
 //! | [`runtime`] | what running means for an app: place, environment, process, ports, nginx, confinement |
 //! | *joining* | |
 //! | [`daemon`] | `turn` (pure: event in, actions out), `world`, `boot`; `event_loop`, `hands`, `doors`, `run` |
-//! | [`listener`] | the process that the network talks to |
+//! | [`listener`] | the process that the network talks to: `guard` (every public connection), `server`, `routes`, `hooks` |
 //! | [`cli`] | one file per verb, and the demo |
 //!
 //! Begin with `deploy::machine`, the story of a deployment, and `supervise::instance`, the story of a process; then
-//! `daemon::turn`, where every decision is called, and `daemon::hands`, where every action ends.
+//! `daemon::turn`, where every decision is called, and `daemon::hands`, where every action ends. What a stranger sends
+//! meets `listener::guard::connection` first, and `delivery::decide` last.
 //!
 //! What outlives a daemon is found again by the next one: `os::instances` (who runs), `os::output` and `os::notify`
 //! (what they say), `os::fdstore` (their sockets: with systemd, a keeper, or our own earlier image by `os::reexec`);
@@ -57,6 +58,10 @@
 //!
 //! - **Thinking rooms and `daemon::turn` touch nothing**: no file, socket, process, thread, clock or database. Time
 //!   comes in as a value, the next deadline goes out. `tests/pintle/rooms.rs` reads the sources.
+//! - **Only whole requests pass the guard**: strictly read, bounded, in time. Nothing behind it sees a body's framing or
+//!   waits for a client, and what the listener could be made to ask of the kernel is refused there.
+//! - **A commit is one deployment, whoever names it**: webhook, script or a look at the branch. What waits at a gate (a
+//!   window, an approval, a rate) is on disk; only what came by itself waits, and the newest wins.
 //! - **Hands never decide.** They carry out and report; a failed action is an event, never a way out of the loop.
 //! - **`current` is the only truth about what is live.** The diary is intent and history; where they disagree the link
 //!   wins.

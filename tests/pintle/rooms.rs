@@ -4,6 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const PURE: [&str; 7] = ["delivery", "deploy", "supervise", "health", "backup", "notify", "daemon/turn"];
+/// Of the guard, what judges bytes and clients; only an address may be named there, never a socket.
+const PURE_IN_GUARD: [&str; 6] = [
+    "listener/guard/head",
+    "listener/guard/body",
+    "listener/guard/admission",
+    "listener/guard/answer",
+    "listener/guard/connection",
+    "listener/guard/limits",
+];
 /// Hands that live beside what they serve.
 const HANDS: [&str; 1] = ["backup/hands"];
 const FORBIDDEN: [&str; 10] = [
@@ -50,6 +59,10 @@ fn names(code: &str, name: &str) -> bool {
     code.match_indices(name).any(|(at, _)| !is_part_of_a_word(at))
 }
 
+fn is_pure(place: &str) -> bool {
+    is_in(place, &PURE) || is_in(place, &PURE_IN_GUARD)
+}
+
 #[test]
 fn what_thinks_touches_nothing() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -59,13 +72,19 @@ fn what_thinks_touches_nothing() {
         .iter()
         .filter(|path| {
             let place = place(path, &src);
-            is_in(&place, &PURE) && !is_in(&place, &HANDS) && !place.ends_with("/tests")
+            is_pure(&place) && !is_in(&place, &HANDS) && !place.ends_with("/tests")
         })
         .collect();
-    assert!(pure.len() >= 6, "the pure rooms are not where they were: {pure:?}");
+    assert!(pure.len() >= 50, "the pure rooms are not where they were: {pure:?}");
     let mut broken = Vec::new();
     for path in pure {
         let code = code(&fs::read_to_string(path).unwrap());
+        let code = match is_in(&place(path, &src), &PURE_IN_GUARD) {
+            true => {
+                code.replace("std::net::IpAddr", "").replace("std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr}", "")
+            }
+            false => code,
+        };
         let found = FORBIDDEN.iter().filter(|name| names(&code, name));
         broken.extend(found.map(|name| format!("{} names {name}", path.display())));
     }
