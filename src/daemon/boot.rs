@@ -5,8 +5,9 @@
 
 use super::action::Action;
 use super::event::Thawed;
+use super::seen::SeenDelivery;
 use super::turn::deploys::row_of;
-use super::world::{AppWorld, Beginning, Listener, ListenerTls, Live, SeenDelivery, World};
+use super::world::{AppWorld, Beginning, Listener, ListenerTls, Live, World};
 use crate::base::{AppName, DeployId, Moment, ReleaseName};
 use crate::config::{App, Config, Ready, Restart};
 use crate::control::DeployStatus;
@@ -263,9 +264,7 @@ impl World {
         let entries = [Some(entry), retry.map(|retry| Entry::Queued(row_of(retry, now)))];
         actions.push(Action::Record { token: None, entries: entries.into_iter().flatten().collect() });
         if let Some(app) = self.apps.get_mut(&row.app) {
-            app.seen.values_mut().filter(|seen| seen.deployment == Some(number)).for_each(|seen| {
-                seen.status = Some(status);
-            });
+            app.seen.settle(number, status);
             if let Some(commit) = row.commit.as_ref().filter(|_| row.kind == store::Kind::Deploy) {
                 app.tried.ends(commit, status, failed);
             }
@@ -290,7 +289,7 @@ impl AppWorld {
             self.quarantine = quarantine.map(|(commit, row)| (commit.clone(), row.why.clone())).collect();
             for seen in &known.deliveries {
                 let row = SeenDelivery { deployment: seen.deployment, status: seen.status };
-                self.remember_delivery(&seen.id, row);
+                self.seen.remember(&seen.id, row);
             }
             // A clock that shows less than it did has not been set yet: as if it had been a moment ago.
             let beginnings = known.begun.iter().rev();

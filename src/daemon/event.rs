@@ -1,7 +1,7 @@
 //! What can happen, as the hands tell it. Every event names what it is about.
 
 use super::boot::Found;
-use super::world::SeenDelivery;
+use super::seen::SeenDelivery;
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
 use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod post;
 pub mod report;
 pub mod run;
+pub mod seen;
 #[cfg(test)]
 mod simulation;
 mod survivors;

@@ -25,9 +25,15 @@ impl Post {
 
     /// Hands an event to the loop.
     pub fn send(&self, event: Event) {
-        self.0.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
-        // A full counter rings too.
-        let _ = self.0.bell.write(1);
+        let mut events = self.0.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = events.is_empty();
+        events.push_back(event);
+        drop(events);
+        // Where others wait it has been rung for them, and whoever answers it takes all.
+        if is_first {
+            // A full counter rings too.
+            let _ = self.0.bell.write(1);
+        }
     }
 
     /// All that has come, in order; the bell is silent again.

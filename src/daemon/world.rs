@@ -1,9 +1,10 @@
 //! What the daemon knows: every app with its services, its deployments and its history, as far as decisions need it.
 
 use super::event::{RequestId, Thawed, Token};
-use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
+use super::seen::{RefusedLately, SeenDeliveries};
+use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
 use crate::config::{App, Certificate, Listen, Tls};
-use crate::control::{Answer, DeliveryVerdict, DeliveryView, DeployStatus, Refused, Trigger};
+use crate::control::Answer;
 use crate::deploy::{Deployment, Lookout, Tried};
 use crate::health::Watch;
 use crate::store::{AppSnapshot, Entry};
@@ -119,42 +120,6 @@ pub struct ListenerTls {
     pub(super) is_under_way: bool,
 }
 
-/// The newest refused requests, those alike in one.
-#[derive(Debug, Default)]
-pub(super) struct RefusedLately(VecDeque<DeliveryView>);
-
-/// Enough to see a misconfigured forge among strangers.
-const REFUSED_KEPT: usize = 100;
-
-impl RefusedLately {
-    pub(super) fn remember(&mut self, at: WallTime, trigger: Trigger, refused: &Refused) {
-        let alike = |view: &DeliveryView| {
-            view.reason.as_ref() == Some(&refused.why) && view.from.as_ref() == Some(&refused.from)
-        };
-        let before = self.0.iter().position(alike).and_then(|place| self.0.remove(place));
-        self.0.push_back(DeliveryView {
-            at,
-            id: None,
-            app: None,
-            trigger,
-            event: String::new(),
-            wanted: None,
-            verdict: DeliveryVerdict::Refused,
-            reason: Some(refused.why.clone()),
-            deployment: None,
-            from: Some(refused.from.clone()),
-            times: before.map_or(0, |view| view.times).saturating_add(refused.times),
-        });
-        if self.0.len() > REFUSED_KEPT {
-            self.0.pop_front();
-        }
-    }
-
-    pub(super) fn newest_first(&self) -> Vec<DeliveryView> {
-        self.0.iter().rev().cloned().collect()
-    }
-}
-
 /// What is live: the release `current` points at.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
@@ -163,19 +128,8 @@ pub struct Live {
     pub commit: Option<CommitId>,
 }
 
-/// A delivery that was judged before.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
-pub struct SeenDelivery {
-    pub deployment: Option<DeployId>,
-    pub status: Option<DeployStatus>,
-}
-
 /// When all apps are down there is still the listener, and what they left behind.
 const TIME_TO_LEAVE: Duration = Duration::from_secs(30);
-
-/// Deliveries kept in memory, per app.
-const DELIVERIES: usize = 1_000;
 
 /// Somebody who waits for the services to be as asked.
 #[derive(Debug)]
@@ -248,8 +202,7 @@ pub struct AppWorld {
     /// Deployments that wait for it, in order.
     pub queue: VecDeque<Deployment>,
     /// The last deliveries judged, by the forge's id; older ones are in the diary.
-    pub seen: BTreeMap<String, SeenDelivery>,
-    pub(super) seen_in_order: VecDeque<String>,
+    pub seen: SeenDeliveries,
     /// When deploys began that came by themselves, on the monotonic clock; the newest last.
     pub(super) begun: Vec<Beginning>,
     /// When a gate is to be looked at again although nothing happens.
@@ -336,8 +289,7 @@ impl AppWorld {
             active_since: Duration::ZERO,
             retry: None,
             queue: VecDeque::new(),
-            seen: BTreeMap::new(),
-            seen_in_order: VecDeque::new(),
+            seen: SeenDeliveries::default(),
             begun: vec![],
             gates_due: None,
             quarantine: BTreeMap::new(),
@@ -349,18 +301,6 @@ impl AppWorld {
             asked_before_look: 0,
             removed: false,
             waiters: vec![],
-        }
-    }
-
-    /// Remembers what became of a delivery; the oldest of many is forgotten (the diary keeps it).
-    pub fn remember_delivery(&mut self, id: &str, seen: SeenDelivery) {
-        if self.seen.insert(id.into(), seen).is_none() {
-            self.seen_in_order.push_back(id.into());
-        }
-        if self.seen_in_order.len() > DELIVERIES
-            && let Some(oldest) = self.seen_in_order.pop_front()
-        {
-            self.seen.remove(&oldest);
         }
     }
 

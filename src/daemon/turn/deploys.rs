@@ -1,7 +1,7 @@
 //! Drives each deployment's machine: its outputs become actions, entries of the diary, orders to the services.
 
 use super::super::action::{Action, Job};
-use super::super::world::{AppWorld, Pending, SeenDelivery, World};
+use super::super::world::{AppWorld, Pending, World};
 use super::apps::took;
 use super::gates::begins_to_wait;
 use crate::base::{AppName, DeployId, Moment};
@@ -277,9 +277,7 @@ impl World {
         let Some(app) = self.apps.get_mut(name) else { return };
         let Some(deployment) = app.active.take() else { return };
         let number = deployment.number;
-        for seen in app.seen.values_mut().filter(|seen| seen.deployment == Some(number)) {
-            seen.status = Some(end.status);
-        }
+        app.seen.settle(number, end.status);
         if let Some(commit) = deployment.commit.as_ref().filter(|_| deployment.plan().kind == Kind::Deploy) {
             app.tried.ends(commit, end.status, end.failed);
         }
@@ -372,8 +370,7 @@ impl World {
         };
         actions.push(Action::Record { token: None, entries: vec![entry] });
         if let Some(app) = self.any_app(&deployment.app) {
-            let mine = |seen: &&mut SeenDelivery| seen.deployment == Some(number);
-            app.seen.values_mut().filter(mine).for_each(|seen| seen.status = Some(status));
+            app.seen.settle(number, status);
         }
         let end = End { status, phase, failed: None, message: Some(message), exit };
         actions.push(Action::Ended { app: deployment.app.clone(), number, end, release: None });

@@ -2,7 +2,8 @@
 
 use super::super::action::Action;
 use super::super::event::{Known, RequestId};
-use super::super::world::{AppWorld, Pending, SeenDelivery, World};
+use super::super::seen::SeenDelivery;
+use super::super::world::{AppWorld, Pending, World};
 use super::apps::{Verb, no_such_app};
 use super::deploys::{row_of, status_of_new};
 use crate::base::{AppName, BackupId, CommitId, DeployId, Moment, ReleaseName, WallTime};
@@ -128,7 +129,7 @@ impl World {
             if let (Some(id), Some(app), Some(number)) = (&id, self.apps.get_mut(&app), deployment) {
                 let before = app.seen.get(id).and_then(|seen| seen.status);
                 let status = before.or_else(|| app.deployment(number).map(|_| DeployStatus::Running));
-                app.remember_delivery(id, SeenDelivery { deployment, status });
+                app.seen.remember(id, SeenDelivery { deployment, status });
             }
             if ignored != Some(Ignored::UnknownApp) {
                 entries.push(Entry::Logged(Box::new(DeliveryView {

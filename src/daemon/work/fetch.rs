@@ -183,13 +183,17 @@ pub fn tip(bench: &Bench, app: &App, cancel: &Cancel) -> io::Result<Tip> {
 pub fn is_older(bench: &Bench, app: &App, commit: &CommitId) -> bool {
     let look = || -> io::Result<bool> {
         let app_dir = bench.place.app(&app.name);
+        let mirror = Mirror::open(&app_dir, &app.source)?;
+        // Most deliveries bring what is new.
+        if mirror.surely_lacks(commit) {
+            return Ok(false);
+        }
         let releases = Releases::new(&app_dir);
         let Some(live) = releases.current()? else { return Ok(false) };
         let frozen = releases.frozen(&live)?;
         let live = frozen.and_then(|document| CommitId::new(document["commit"].as_str()?).ok());
         let Some(live) = live.filter(|live| live != commit) else { return Ok(false) };
-        let mirror = Mirror::open(&app_dir, &app.source)?;
-        Ok(!mirror.surely_lacks(commit) && mirror.relation(&live, commit)? == Relation::Older)
+        Ok(mirror.relation(&live, commit)? == Relation::Older)
     };
     look().unwrap_or(false)
 }
