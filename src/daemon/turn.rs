@@ -1,8 +1,10 @@
 //! The table: every event comes here, every action leaves from here. Pure.
 //!
-//! [`World::turn`] is one whole turn. `intake` judges what is asked for, `deploys` drives the machine of each
-//! deployment, `certificate` what the listener does TLS with, `apps` the services and probes of each app. Time comes in as a value; [`World::deadline`] says when the
-//! next turn is due even if nothing happens.
+//! [`World::turn`] is one whole turn. `intake` judges what is asked for, `gates` what must wait, `superseding` which of
+//! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
+//! the services and probes of each app, `configured` follows the files, `certificate` what the listener does TLS with,
+//! `reexec` the change of the program. Time comes in as a value; [`World::deadline`] says when the next turn is due even
+//! if nothing happens.
 
 mod apps;
 mod certificate;
@@ -12,6 +14,7 @@ mod gates;
 mod intake;
 mod polling;
 mod reexec;
+mod superseding;
 use super::action::Action;
 use super::event::{Event, Token};
 use super::world::{AppWorld, Listener, Pending, World};
