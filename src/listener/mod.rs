@@ -12,6 +12,7 @@
 mod access;
 pub mod ask;
 mod daemon;
+mod errands;
 pub mod guard;
 mod hooks;
 mod inherit;

@@ -5,6 +5,7 @@
 //! written piece by piece, gets a thread of its own. Line: no route, no rule, no limit.
 
 use super::ask::{Answered, Ask, Pieces, Reply, Stream};
+use super::errands::{Errands, STACK};
 use super::guard::Tickets;
 use super::guard::tickets::{HEADER, Number, Whole};
 use super::routes::{Outcome, Routes};
@@ -18,9 +19,6 @@ use tiny_http::{Header, Request, Response, Server, StatusCode};
 
 /// Threads that answer what can be answered at once: a page asks the daemon and waits for it.
 const POOL: usize = 4;
-
-/// Enough for a JSON document nested as deep as serde_json allows.
-const STACK: usize = 256 << 10;
 
 /// A public socket that listens.
 #[derive(Debug)]
@@ -60,6 +58,7 @@ struct Desk {
     server: &'static Server,
     routes: Arc<Routes>,
     tickets: Arc<Tickets>,
+    errands: Errands,
 }
 
 /// Answers the requests on `tickets` that come in by `private`, on threads of its own. When it cannot any more the
@@ -68,7 +67,7 @@ pub fn start(private: UnixListener, routes: Arc<Routes>, tickets: Arc<Tickets>) 
     let server = Server::from_listener(private, None).map_err(|error| io::Error::other(error.to_string()))?;
     // Dropping a server would unlink its path, which is the daemon's: it lives as long as the process.
     let server: &'static Server = Box::leak(Box::new(server));
-    let desk = Arc::new(Desk { server, routes, tickets });
+    let desk = Arc::new(Desk { server, routes, tickets, errands: Errands::default() });
     for _ in 0..POOL {
         let desk = Arc::clone(&desk);
         spawn("answer", move || answer_all(&desk))?;
@@ -102,7 +101,7 @@ fn answer(request: Request, desk: &Desk) {
                 Answered::Whole(reply) => send(request, reply),
                 Answered::Live(stream) => pass_on(request, stream),
             };
-            note(spawn("errand", run));
+            note(desk.errands.run(run));
         }
     }
 }
