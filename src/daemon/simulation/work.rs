@@ -187,7 +187,8 @@ impl Simulation {
         self.change_the_disk(&job, &result);
         let thawed = match (&job.work, &result) {
             (Work::Fetch, Worked::Fetched { release, .. }) => Some(release),
-            (Work::Point(release), Worked::Done(_)) => release.as_ref(),
+            // Read before the link is moved, so also where moving it is said to have failed and did not.
+            (Work::Point(release), _) if self.disks[&app].current == *release => release.as_ref(),
             _ => None,
         };
         if let Some(thawed) = thawed.and_then(|release| self.thaw(&app, release)) {
