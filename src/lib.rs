@@ -36,7 +36,7 @@
 //! | [`supervise`] | an instance's machine, what it says, backoff, who makes way for whom, where clients are sent |
 //! | [`health`] | when to look, and what the looks mean together |
 //! | [`backup`] | names, roots, manifest, what may be reused, what is kept |
-//! | [`notify`] | an empty room: what becomes a message is to come |
+//! | [`notify`] | what happened that people may want to hear of |
 //! | *touching* | |
 //! | [`store`] | the diary: facts told, one snapshot read back; SQLite, and a memory for the simulation |
 //! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, groups, signals, systemd, certificates, the walls around a process |

@@ -3,8 +3,8 @@
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `gates` what must wait, `superseding` which of
 //! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
 //! the services and probes of each app, `configured` follows the files, `certificate` what the listener does TLS with,
-//! `reexec` the change of the program. Time comes in as a value; [`World::deadline`] says when the next turn is due even
-//! if nothing happens.
+//! `reexec` the change of the program, `telling` what people hear. Time comes in as a value; [`World::deadline`] says
+//! when the next turn is due even if nothing happens.
 
 mod apps;
 mod certificate;
@@ -15,6 +15,7 @@ mod intake;
 mod polling;
 mod reexec;
 mod superseding;
+mod telling;
 use super::action::Action;
 use super::event::{Event, Token};
 use super::world::{AppWorld, Listener, Pending, World};

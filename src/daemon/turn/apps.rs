@@ -8,6 +8,7 @@ use crate::config::Service;
 use crate::control::Answer;
 use crate::deploy;
 use crate::health::{Verdict, Watch};
+use crate::notify::{Gravity, Happening, Subject};
 use crate::store::Entry;
 use crate::supervise::{Input, Order, Target};
 use std::collections::BTreeMap;
@@ -322,12 +323,20 @@ impl World {
             }
             (Verdict::Well, None, Some(_)) => {
                 (app.unwell, app.repairs) = (None, 0);
-                actions.push(Action::Note { level: log::Level::Info, text: format!("{name} is healthy again") });
+                let (about, what) = (Subject::app(name, "health"), format!("{name} is healthy again"));
+                self.tell(now, Happening::Recovered { about, app: Some(name.clone()), what }, actions);
             }
             (Verdict::Unwell(why), None, None) => {
-                actions.push(Action::Note { level: log::Level::Error, text: format!("{name} is unhealthy: {why}") });
                 app.unwell = Some(why.clone());
                 let live = app.live.as_ref().map(|live| live.release.clone());
+                let trouble = Happening::Trouble {
+                    about: Subject::app(name, "health"),
+                    app: Some(name.clone()),
+                    gravity: Gravity::Critical,
+                    what: format!("{name} is unhealthy: {why}"),
+                    advice: None,
+                };
+                self.tell(now, trouble, actions);
                 match live.is_some_and(|live| self.take_back(now, name, &live, &why, actions)) {
                     true => {}
                     false => self.repair(now, name, actions),

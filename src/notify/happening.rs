@@ -1,0 +1,65 @@
+//! What happened that somebody may want to hear of, without who hears it and in which words.
+
+use crate::base::AppName;
+use std::fmt;
+
+/// How bad a trouble is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    /// Look at it when there is time.
+    Warning,
+    /// Look at it now.
+    Critical,
+}
+
+/// What a trouble is about: the same trouble is always about the same subject, so that it is told once and its all-clear
+/// finds it. `host/temperature`, `app/shop/health`, `app/shop/schedule/digest`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject(String);
+
+impl Subject {
+    /// Something about the board.
+    pub fn host(what: &str) -> Subject {
+        Subject(format!("host/{what}"))
+    }
+    /// Something about an app.
+    pub fn app(app: &AppName, what: &str) -> Subject {
+        Subject(format!("app/{app}/{what}"))
+    }
+    /// As it is written down.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happening {
+    /// Something is wrong, and stays so until [`Happening::Recovered`] about the same subject.
+    Trouble {
+        /// What it is about.
+        about: Subject,
+        /// The app, where it is one's.
+        app: Option<AppName>,
+        /// How bad it is; a trouble that gets graver is told again.
+        gravity: Gravity,
+        /// One sentence: what is wrong.
+        what: String,
+        /// What it means and what to do.
+        advice: Option<String>,
+    },
+    /// It is well again. Nobody hears of it who did not hear of the trouble.
+    Recovered {
+        /// What it is about.
+        about: Subject,
+        /// The app, where it is one's.
+        app: Option<AppName>,
+        /// One sentence.
+        what: String,
+    },
+}
