@@ -2,7 +2,7 @@
 //! throughout, a signed push is quick, and nothing grows.
 
 use super::Target;
-use super::vital::Vital;
+use super::vital::{KEPT, Vital};
 use crate::world::{App, World};
 use std::io::Write;
 use std::net::TcpStream;
@@ -103,7 +103,8 @@ impl Measured {
     #[track_caller]
     fn is_as_good_as(&self, calm: &Measured) {
         assert!(self.failed.is_empty(), "{:#?}", self.failed);
-        assert!(self.threads <= calm.threads, "{} threads after {}", self.threads, calm.threads);
+        // On a busy machine an errand may still be at its end when the next begins: that is no growth with the clients.
+        assert!(self.threads <= calm.threads + KEPT, "{} threads after {}", self.threads, calm.threads);
         let grown = self.highest - self.listener.resident;
         assert!(grown < GROWTH, "the listener grew by {} KiB", grown >> 10);
         assert!(self.daemon < calm.daemon + (1 << 20), "the daemon: {} after {} KiB", self.daemon, calm.daemon);

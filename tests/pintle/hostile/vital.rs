@@ -4,7 +4,7 @@ use crate::world::World;
 use std::fs;
 
 /// Connections to tiny_http that the guard keeps after a busy time, each with a thread and three descriptors.
-const KEPT: usize = 4;
+pub const KEPT: usize = 4;
 
 /// Connections to the daemon that are kept for the next request.
 const TO_THE_DAEMON: usize = 8;

@@ -355,7 +355,9 @@ impl World {
     /// What the daemon wrote so far (its last part).
     pub fn daemon_said(&self) -> String {
         let text = fs::read_to_string(self.daemon_log()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
+        // The same line again and again would leave no room for the others.
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.dedup();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 }
