@@ -16,6 +16,7 @@ mod world;
 
 use measure::{memory, threads, wakeups, woken_since};
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
 use world::{App, World};
 

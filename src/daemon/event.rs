@@ -8,6 +8,7 @@ use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
 use crate::health::Readings;
 use crate::store::Entry;
+use crate::supervise::agenda::Outcome;
 use crate::supervise::notice::Notice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -145,6 +146,12 @@ pub enum Event {
         watch: u64,
         index: usize,
         result: Result<(), String>,
+    },
+    /// A scheduled command ended.
+    Scheduled {
+        app: AppName,
+        run: u64,
+        outcome: Outcome,
     },
     /// A look at an app's branch ended; `Err`: why it saw nothing.
     BranchSeen {
