@@ -6,6 +6,7 @@
 use super::error::StoreError;
 use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
 use crate::control::{BackupReport, DeliveryView, DeployStatus, Ignored, Pass, Phase, StepReport, Trigger, spelled};
+use crate::health::record::Row;
 use std::time::Duration;
 
 /// What a deployment does.
@@ -144,6 +145,9 @@ pub enum Entry {
     /// A backup was removed; its row stays, lists leave it out.
     #[allow(missing_docs)]
     BackupGone { app: AppName, id: BackupId, at: WallTime },
+    /// How the board was. A row takes the place of the one that is as many numbers older as its resolution keeps, or of
+    /// itself as it was told before.
+    Sampled(Vec<Row>),
     /// Something about the daemon or the diary itself that `history` is to show.
     #[allow(missing_docs)]
     Notice { text: String, at: WallTime },

@@ -6,13 +6,16 @@
 use super::entry::{Entry, Needs};
 use super::error::StoreError;
 use super::snapshot::{
-    DELIVERIES_KEPT, Deployment, GoodRelease, LOGGED_KEPT, NOTICES_KEPT, Notice, Quarantined, ReleaseInfo, Seen,
-    Snapshot,
+    DAYS_IN_SNAPSHOT, DELIVERIES_KEPT, Deployment, GoodRelease, HOURS_IN_SNAPSHOT, LOGGED_KEPT, NOTICES_KEPT, Notice,
+    Quarantined, ReleaseInfo, Seen, Snapshot,
 };
 use crate::base::{AppName, BackupId, CommitId, DeployId, ServiceName};
 use crate::control::{
     BackupReport, DeliveryView, DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, StepReport,
 };
+use crate::health::Resolution;
+use crate::health::gathering::Kept;
+use crate::health::record::{Row, Tail};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -28,6 +31,8 @@ pub struct Memory {
     live: Vec<(AppName, GoodRelease, DeployId)>,
     logged: Vec<DeliveryView>,
     notices: Vec<Notice>,
+    /// By resolution and slot.
+    samples: BTreeMap<(Resolution, u64), Row>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +66,7 @@ impl Memory {
 
     /// What a daemon that starts now would load.
     pub fn snapshot(&self) -> Snapshot {
-        self.gather(None)
+        Snapshot { samples: self.samples_tail(), ..self.gather(None) }
     }
 
     /// The newest `limit` deployments (of one app, or of all), newest first.
@@ -103,6 +108,34 @@ impl Memory {
     /// What people should know, newest first.
     pub fn notices(&self) -> Vec<Notice> {
         self.notices.iter().rev().cloned().collect()
+    }
+
+    /// How the board was: all that is kept, in the order written.
+    pub fn samples(&self) -> Kept {
+        let of = |resolution| {
+            let rows = self.samples.values().filter(|row| row.resolution == resolution);
+            let mut rows: Vec<Row> = rows.cloned().collect();
+            rows.sort_by_key(|row| row.number);
+            rows
+        };
+        let (minutes, hours, days) = (of(Resolution::Minute), of(Resolution::Hour), of(Resolution::Day));
+        Kept { minutes, hours, days, unwritten: vec![] }
+    }
+
+    fn samples_tail(&self) -> Tail {
+        let Kept { mut minutes, mut hours, mut days, .. } = self.samples();
+        let highest = [&minutes, &hours, &days].map(|rows| rows.last().map_or(0, |row| row.number));
+        let in_hours = hours.iter().map(|row| row.through).max().unwrap_or(0);
+        minutes.retain(|row| row.number > in_hours);
+        drop_oldest(&mut hours, HOURS_IN_SNAPSHOT);
+        drop_oldest(&mut days, DAYS_IN_SNAPSHOT);
+        Tail { minutes, hours, days, highest }
+    }
+
+    fn sampled(&mut self, rows: Vec<Row>) {
+        for row in rows {
+            self.samples.insert((row.resolution, row.number % row.resolution.kept()), row);
+        }
     }
 
     fn gather(&self, only: Option<&AppName>) -> Snapshot {
@@ -241,6 +274,7 @@ impl Memory {
                     kept.gone = true;
                 }
             }
+            Entry::Sampled(rows) => self.sampled(rows),
             Entry::Notice { text, at } => {
                 self.notices.push(Notice { at, text });
                 drop_oldest(&mut self.notices, NOTICES_KEPT);

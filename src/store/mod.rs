@@ -12,6 +12,7 @@
 //! schema    tables, as a list that only grows
 //! open      open, check, set aside, begin anew
 //! record    facts -> rows, one transaction
+//! samples   how the board was: rows that are overwritten in turn
 //! diary     rows -> what is known
 //! ```
 //! Line: it remembers and never decides. What is live is told by the `current` symlink alone.
@@ -22,6 +23,7 @@ pub mod error;
 pub mod memory;
 mod open;
 mod record;
+mod samples;
 mod schema;
 pub mod snapshot;
 #[cfg(test)]
