@@ -1,12 +1,17 @@
-//! Whether an app is well: when to look, and what the looks mean together.
+//! Whether the board and an app are well: when to look, and what the looks mean together.
 //!
-//! [`watch`] judges the probes of the running release. [`record`] decides what is kept of how the board was, and when it
-//! is written down; [`gathering`] puts samples together. Line: pure; `os::probe` looks, `daemon` carries the results here.
+//! [`watch`] judges the probes of the running release. [`board`] is what the sensors of the board say, [`judge`] says what
+//! it means; [`record`] decides what is kept of it and when it is written down, [`gathering`] puts samples together. Line:
+//! pure; `os::probe` looks, `daemon` carries the results here.
 
+pub mod board;
 pub mod gathering;
+pub mod judge;
 pub mod record;
 pub mod watch;
 
+pub use board::{Reading, Readings};
 pub use gathering::Resolution;
+pub use judge::{Finding, Judge, Level};
 pub use record::Recorder;
 pub use watch::{Verdict, Watch};
