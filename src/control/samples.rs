@@ -9,7 +9,7 @@ use crate::base::WallTime;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Something that is sampled. Its name says the unit.
+/// Something that is sampled. Its name says the unit. New ones are added at the end: their place is kept on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gauge {

@@ -3,7 +3,7 @@
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `gates` what must wait, `superseding` which of
 //! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
 //! the services and probes of each app, `configured` follows the files, `certificate` what the listener does TLS with,
-//! `reexec` the change of the program, `telling` what people hear. Time comes in as a value; [`World::deadline`] says
+//! `reexec` the change of the program, `sampling` what is kept of how the board was, `telling` what people hear. Time comes in as a value; [`World::deadline`] says
 //! when the next turn is due even if nothing happens.
 
 mod apps;
@@ -14,6 +14,7 @@ mod gates;
 mod intake;
 mod polling;
 mod reexec;
+mod sampling;
 mod superseding;
 mod telling;
 use super::action::Action;
@@ -158,6 +159,7 @@ impl World {
                     self.wish_may_be_forgotten(&app, to, &why, actions);
                 }
             },
+            Some(Pending::Samples { rows }) => self.samples_recorded(rows, result, actions),
             Some(Pending::Approval { app, number, to }) => self.approved(now, &app, number, to, result, actions),
             Some(Pending::Forgiveness { app: name, commit, to }) => {
                 if let Some(app) = self.any_app(&name).filter(|_| result.is_ok()) {
@@ -202,6 +204,7 @@ impl World {
             return;
         }
         actions.push(Action::CancelLooks);
+        self.write_all_samples(now, actions);
         let names: Vec<AppName> = self.apps.keys().cloned().collect();
         for name in names {
             self.stop_app_for_good(now, &name, actions);

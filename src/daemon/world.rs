@@ -6,7 +6,8 @@ use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceN
 use crate::config::{App, Certificate, Listen, Tls};
 use crate::control::Answer;
 use crate::deploy::{Deployment, Lookout, Tried};
-use crate::health::Watch;
+use crate::health::record::{Row, Tail};
+use crate::health::{Recorder, Watch};
 use crate::store::{AppSnapshot, Entry};
 use crate::supervise::{Instance, Services};
 use jiff::tz::TimeZone;
@@ -39,6 +40,8 @@ pub struct World {
     pub stopping: bool,
     /// What the listener refused lately. Not for the diary: a stranger must not be able to wear out the disk.
     pub(super) refused: RefusedLately,
+    /// What is kept of how the board was.
+    pub(super) recorder: Recorder,
     /// How far we are in becoming a new program.
     pub(super) reexec: Reexec,
     pub(super) instances_made: u64,
@@ -62,6 +65,8 @@ pub(super) enum Pending {
     Approval { app: AppName, number: DeployId, to: RequestId },
     /// A commit whose quarantine is lifted once that is written.
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
+    /// How the board was; nobody waits for it.
+    Samples { rows: Vec<Row> },
 }
 
 impl Pending {
@@ -240,6 +245,7 @@ impl Default for World {
             zone: TimeZone::UTC,
             stopping: false,
             refused: RefusedLately::default(),
+            recorder: Recorder::resume(Duration::ZERO, Tail::default()),
             reexec: Reexec::No,
             instances_made: 0,
             tokens_made: 0,

@@ -4,7 +4,7 @@
 
 use super::record::Row;
 use crate::base::WallTime;
-use crate::control::{BoardSample, Figure, Figures, Gauge, Shape};
+use crate::control::{BoardHistory, BoardSample, Figure, Figures, Gauge, Shape};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -163,7 +163,7 @@ pub fn coarsen(samples: &[BoardSample], span: Duration) -> Vec<BoardSample> {
 }
 
 /// What is kept, of every resolution in the order written, and what is not written down yet.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[allow(missing_docs)]
 pub struct Kept {
     pub minutes: Vec<Row>,
@@ -173,6 +173,18 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// What people are shown who look back so far.
+    pub fn history(mut self, now: WallTime, back: Duration, lost: u64) -> BoardHistory {
+        let resolution = Resolution::reaching(back);
+        // What was on its way to the disk may be told by both.
+        let written = |sample: &BoardSample| self.minutes.iter().rev().any(|row| row.sample == *sample);
+        self.unwritten = self.unwritten.iter().filter(|sample| !written(sample)).cloned().collect();
+        let back = i64::try_from(back.as_millis()).unwrap_or(i64::MAX);
+        let mut samples = self.seen_in(resolution, WallTime(now.0.saturating_sub(back)));
+        samples.reverse();
+        BoardHistory { resolution_seconds: resolution.span().as_secs(), samples, lost }
+    }
+
     /// Everything from `since` on in one resolution, oldest first; what is not put together yet on disk is here.
     pub fn seen_in(&self, resolution: Resolution, since: WallTime) -> Vec<BoardSample> {
         let after = |rows: &[Row], through: u64| -> Vec<BoardSample> {

@@ -1,14 +1,15 @@
 //! The record of how the board was: what is kept of each look, and when it is written down.
 //!
-//! Looks are put together to minutes, which wait in memory; when their hour is over they are written down together with
-//! the hour that they make, and at midnight (UTC) with the day. So a quiet board costs a transaction an hour: each one
-//! writes some five pages whatever is in it, and a card is worn by pages. When something changes for the worse or the
-//! better, what waits is written sooner, as often as the [`Allowance`] has it.
+//! Looks are put together to minutes, which wait in memory and are written down when their hour is over. The hours that
+//! they make are written by the dozen, and at midnight (UTC) with the day: until then the minutes on disk tell them. So a
+//! quiet board costs a transaction an hour, each of which has a card write some six pages whatever is in it. When
+//! something changes for the worse or the better, what waits is written sooner, as often as the [`Allowance`] has it.
 //!
 //! Stretches of time follow the wall clock, their order the number of each row. A clock that was not sure is marked; when
 //! it turns out what time it is while such minutes still wait, they are stamped anew. Line: pure; what is to be written
 //! goes out as rows.
 
+use super::board::{Device, Memory, Pressure, Reading, Readings, Room, Strain, Swap};
 use super::gathering::{Gathering, Resolution};
 use crate::base::{Moment, WallTime};
 use crate::control::{BoardSample, Gauge, Shape};
@@ -23,6 +24,8 @@ pub const HOLD: Duration = Duration::from_secs(3600);
 const SHORTEST_HOUR: Duration = Duration::from_secs(1800);
 /// Hours and days that could not be written, and are tried again: two days of a full disk.
 const OWED: usize = 50;
+/// Whole hours that are written together; a day has an even number of such.
+const DOZEN: usize = 12;
 /// Rows of each resolution that may go on when the clock comes back to their stretch.
 const RECENT: usize = 4;
 /// A clock that differs from what it should show by more than this was set.
@@ -54,7 +57,7 @@ pub struct Tail {
     pub highest: [u64; 3],
 }
 
-/// How often something may be written beside the hours: once in two hours, and up to four times at once.
+/// How often something may be written beside the hours: once in three hours, and up to three times at once.
 #[derive(Debug)]
 pub struct Allowance {
     left: f64,
@@ -62,8 +65,8 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    const AT_ONCE: f64 = 4.0;
-    const ONE_IN: Duration = Duration::from_secs(7200);
+    const AT_ONCE: f64 = 3.0;
+    const ONE_IN: Duration = Duration::from_secs(3 * 3600);
 
     fn full(now: Duration) -> Allowance {
         Allowance { left: Allowance::AT_ONCE, at: now }
@@ -76,6 +79,40 @@ impl Allowance {
         self.left -= if may { 1.0 } else { 0.0 };
         may
     }
+}
+
+/// What is sampled of one look; counters as they stand. What the board does not have or would not tell is left out.
+pub fn sampled(readings: &Readings) -> BTreeMap<Gauge, f64> {
+    let pressure = |reading: &Reading<Pressure>| reading.value().map(|pressure| pressure.some_avg60);
+    let held_back = |strain: &Strain| {
+        let ways = [&strain.throttled, &strain.frequency_capped, &strain.soft_temperature_limit];
+        ways.into_iter().filter_map(Reading::value).copied().reduce(|one, other| one || other)
+    };
+    let fullest = readings.disks.iter().filter(|disk| disk.must_be_writable);
+    let fullest = fullest.filter_map(|disk| disk.space.value()).map(Room::used_percent).reduce(f64::max);
+    let swap_used = |swap: &Swap| Room { total: swap.total.0, free: swap.free.0 }.used_percent();
+    let written = |devices: &Vec<Device>| {
+        devices.iter().filter_map(|device| device.written.value()).map(|bytes| bytes.0 as f64).reduce(|a, b| a + b)
+    };
+    let own = &readings.own;
+    let found = [
+        (Gauge::CpuPercent, readings.cpu.value().map(|cpu| cpu.busy_percent)),
+        (Gauge::Load, readings.load.value().map(|load| load.one_minute)),
+        (Gauge::MemoryPercent, readings.memory.value().map(Memory::used_percent)),
+        (Gauge::SwapPercent, readings.swap.value().map(swap_used)),
+        (Gauge::DiskPercent, fullest),
+        (Gauge::TemperatureCelsius, readings.temperature.value().copied()),
+        (Gauge::CpuMegahertz, readings.frequency.value().map(|frequency| frequency.current_khz as f64 / 1000.0)),
+        (Gauge::CpuPressurePercent, pressure(&readings.pressure.cpu)),
+        (Gauge::MemoryPressurePercent, pressure(&readings.pressure.memory)),
+        (Gauge::IoPressurePercent, pressure(&readings.pressure.io)),
+        (Gauge::OwnMemoryBytes, own.memory.value().map(|bytes| bytes.0 as f64)),
+        (Gauge::UnderVoltage, readings.power.now.under_voltage.value().map(|is_so| f64::from(*is_so))),
+        (Gauge::Throttled, held_back(&readings.power.now).map(f64::from)),
+        (Gauge::DeviceWrittenBytes, readings.devices.value().and_then(written)),
+        (Gauge::OwnWrittenBytes, own.written.value().map(|bytes| bytes.0 as f64)),
+    ];
+    found.into_iter().filter_map(|(gauge, value)| Some((gauge, value.filter(|value| value.is_finite())?))).collect()
 }
 
 /// A minute that waits, or the one that goes on.
@@ -263,7 +300,9 @@ impl Recorder {
                 rollup.end_before(minute.gathering.stretch(), &mut self.owed);
             }
         }
-        rows.append(&mut self.owed);
+        if self.owed.len() >= DOZEN || self.owed.iter().any(|row| row.resolution == Resolution::Day) {
+            rows.append(&mut self.owed);
+        }
         rows
     }
 }

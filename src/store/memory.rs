@@ -31,7 +31,8 @@ pub struct Memory {
     live: Vec<(AppName, GoodRelease, DeployId)>,
     logged: Vec<DeliveryView>,
     notices: Vec<Notice>,
-    /// By resolution and slot.
+    minutes: Vec<Row>,
+    /// Hours and days, by resolution and slot.
     samples: BTreeMap<(Resolution, u64), Row>,
 }
 
@@ -118,8 +119,8 @@ impl Memory {
             rows.sort_by_key(|row| row.number);
             rows
         };
-        let (minutes, hours, days) = (of(Resolution::Minute), of(Resolution::Hour), of(Resolution::Day));
-        Kept { minutes, hours, days, unwritten: vec![] }
+        let (hours, days) = (of(Resolution::Hour), of(Resolution::Day));
+        Kept { minutes: self.minutes.clone(), hours, days, unwritten: vec![] }
     }
 
     fn samples_tail(&self) -> Tail {
@@ -134,8 +135,14 @@ impl Memory {
 
     fn sampled(&mut self, rows: Vec<Row>) {
         for row in rows {
-            self.samples.insert((row.resolution, row.number % row.resolution.kept()), row);
+            match row.resolution {
+                Resolution::Minute => self.minutes.push(row),
+                coarse => {
+                    self.samples.insert((coarse, row.number % coarse.kept()), row);
+                }
+            }
         }
+        drop_oldest(&mut self.minutes, Resolution::Minute.kept() as usize);
     }
 
     fn gather(&self, only: Option<&AppName>) -> Snapshot {

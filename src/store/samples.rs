@@ -17,38 +17,44 @@ use rusqlite::{Connection, params_from_iter};
 impl Diary {
     /// How the board was: all that is kept, in the order written.
     pub fn samples(&self) -> Result<Kept, StoreError> {
-        let of = |resolution: Resolution| self.sample_rows(resolution, 0, resolution.kept());
-        let [minutes, hours, days] = Resolution::ALL.map(of);
-        Ok(Kept { minutes: minutes?, hours: hours?, days: days?, unwritten: vec![] })
+        let of = |resolution: Resolution| self.sample_rows(resolution, resolution.kept());
+        let (hours, days) = (of(Resolution::Hour)?, of(Resolution::Day)?);
+        Ok(Kept { minutes: self.minute_rows(0)?, hours, days, unwritten: vec![] })
     }
 
     /// What a recorder goes on with.
     pub(super) fn samples_tail(&self) -> Result<Tail, StoreError> {
-        let ([mut highest, mut through], sql) = ([[0; 3]; 2], "SELECT max(number), max(through) FROM samples");
-        for (index, resolution) in Resolution::ALL.into_iter().enumerate() {
-            self.each(&format!("{sql} WHERE resolution = ?1"), [seconds(resolution)], |row| {
-                highest[index] = whole(row.get::<_, Option<i64>>(0)?.unwrap_or(0));
-                through[index] = whole(row.get::<_, Option<i64>>(1)?.unwrap_or(0));
+        let [mut hours, mut days] = [[0; 2]; 2];
+        for (resolution, found) in [(Resolution::Hour, &mut hours), (Resolution::Day, &mut days)] {
+            let sql = "SELECT max(number), max(through) FROM samples WHERE resolution = ?1";
+            self.each(sql, [seconds(resolution)], |row| {
+                let most = |index| row.get::<_, Option<i64>>(index).map(|most| whole(most.unwrap_or(0)));
+                *found = [most(0)?, most(1)?];
                 Ok(())
             })?;
         }
+        let mut minutes = 0;
+        self.each("SELECT max(highest) FROM minutes", [], |row| {
+            minutes = whole(row.get::<_, Option<i64>>(0)?.unwrap_or(0));
+            Ok(())
+        })?;
         Ok(Tail {
-            minutes: self.sample_rows(Resolution::Minute, through[1], Resolution::Minute.kept())?,
-            hours: self.sample_rows(Resolution::Hour, 0, HOURS_IN_SNAPSHOT as u64)?,
-            days: self.sample_rows(Resolution::Day, 0, DAYS_IN_SNAPSHOT as u64)?,
-            highest,
+            minutes: self.minute_rows(hours[1])?,
+            hours: self.sample_rows(Resolution::Hour, HOURS_IN_SNAPSHOT as u64)?,
+            days: self.sample_rows(Resolution::Day, DAYS_IN_SNAPSHOT as u64)?,
+            highest: [minutes, hours[0], days[0]],
         })
     }
 
-    /// The newest `limit` rows whose number is above `above`, oldest first.
-    fn sample_rows(&self, resolution: Resolution, above: u64, limit: u64) -> Result<Vec<Row>, StoreError> {
+    /// The newest `limit` hours or days, oldest first.
+    fn sample_rows(&self, resolution: Resolution, limit: u64) -> Result<Vec<Row>, StoreError> {
         let sql = format!(
             "SELECT number, through, at, seconds, samples, clock_sure, {} FROM samples
-             WHERE resolution = ?1 AND number > ?2 ORDER BY number DESC LIMIT ?3",
+             WHERE resolution = ?1 ORDER BY number DESC LIMIT ?2",
             columns().join(", ")
         );
         let mut rows = vec![];
-        self.each(&sql, [seconds(resolution), integer(above), integer(limit)], |row| {
+        self.each(&sql, [seconds(resolution), integer(limit)], |row| {
             let mut next = 6;
             let mut figures = Figures::default();
             for gauge in Gauge::ALL {
@@ -83,6 +89,8 @@ impl Diary {
 
 /// Puts each row into its slot.
 pub(super) fn write(db: &Connection, rows: &[Row]) -> rusqlite::Result<usize> {
+    let (minutes, coarse): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.resolution == Resolution::Minute);
+    super::minutes::write(db, &minutes)?;
     let columns = columns();
     let places: Vec<String> = (1..=8 + columns.len()).map(|number| format!("?{number}")).collect();
     let sql = format!(
@@ -91,7 +99,7 @@ pub(super) fn write(db: &Connection, rows: &[Row]) -> rusqlite::Result<usize> {
         columns.join(", "),
         places.join(", ")
     );
-    for row in rows {
+    for row in coarse {
         let sample = &row.sample;
         let head = [
             seconds(row.resolution),
@@ -118,7 +126,7 @@ fn columns() -> Vec<String> {
     Gauge::ALL.iter().flat_map(of).collect()
 }
 
-/// A gauge's figure as it is kept; bounds that are the mean itself (a minute with one look) take no room.
+/// A gauge's figure as it is kept; bounds that are the mean itself take no room.
 fn numbers(gauge: Gauge, figure: Option<&Figure>) -> Vec<Option<i64>> {
     let kept = |value: f64| (value * gauge.per_unit()).round() as i64;
     match (gauge.shape(), figure) {

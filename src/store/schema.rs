@@ -126,8 +126,9 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;",
     // 4: a deployment that waited may have been approved
     "ALTER TABLE deployments ADD COLUMN pass TEXT NOT NULL DEFAULT 'none';",
-    // 5: how the board was; a row is overwritten when its slot comes round again, so the table does not grow for ever and
+    // 5: how the board was; a row is overwritten when its slot comes round again, so the tables do not grow for ever and
     // old rows are never looked for. Gauges are whole numbers of `Gauge::per_unit` to the unit, NULL where not read.
+    // Minutes are packed, up to an hour of them in a row (`minutes.rs`).
     "CREATE TABLE samples (
         resolution INTEGER NOT NULL, -- seconds
         slot       INTEGER NOT NULL,
@@ -153,7 +154,14 @@ const MIGRATIONS: &[&str] = &[
         device_written_bytes INTEGER,
         own_written_bytes INTEGER,
         PRIMARY KEY (resolution, slot)
-    ) STRICT, WITHOUT ROWID;",
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE minutes (
+        slot       INTEGER PRIMARY KEY,
+        batch      INTEGER NOT NULL,
+        highest    INTEGER NOT NULL,
+        count      INTEGER NOT NULL,
+        packed     BLOB NOT NULL
+    ) STRICT;",
 ];
 
 /// The version this program writes and reads.

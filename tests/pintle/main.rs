@@ -38,4 +38,5 @@ mod under_load;
 mod verbs;
 mod virtual_machine;
 mod watchdog;
+mod wear;
 mod wild_children;
