@@ -34,7 +34,7 @@
 //! | [`delivery`] | a request's head and bytes: accept, ignore with a reason, refuse |
 //! | [`deploy`] | a deployment: when a branch is looked at, what it waits for, its plan, machine, recovery, what its end means |
 //! | [`supervise`] | an instance's machine, what it says, backoff, who makes way for whom, where clients are sent |
-//! | [`health`] | when to look, and what the looks mean together |
+//! | [`health`] | when to look, what the looks mean together, what is kept of how the board was |
 //! | [`backup`] | names, roots, manifest, what may be reused, what is kept |
 //! | [`notify`] | what happened that people may want to hear of |
 //! | *touching* | |

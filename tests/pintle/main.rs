@@ -17,6 +17,7 @@ mod deploy;
 mod examples;
 mod forges;
 mod gates;
+mod health_history;
 mod hostile;
 mod listener;
 mod live_log;

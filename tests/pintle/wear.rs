@@ -1,12 +1,13 @@
 //! What the record of the board's health costs the card that it lies on.
 //!
-//! A day in virtual time, the real diary on a real ext4: what arrives at the device is counted, with all that is beside
+//! Days in virtual time, the real diary on a real ext4: what arrives at the device is counted, with all that is beside
 //! the rows - the database's log and the index of that, the journal of the file system. After each transaction the file
-//! system is flushed, as the kernel does by itself within half a minute: on a board an hour lies between two of them.
+//! system is flushed, as the kernel does by itself within half a minute: on a board an hour lies between two of them. And
+//! a real daemon, that looks as often as in a day within a minute or two.
 
-use crate::world::is_root;
+use crate::world::{App, World, is_root};
 use pintle::base::{Moment, WallTime};
-use pintle::control::{Gauge, Shape};
+use pintle::control::{BoardHistory, Gauge, Shape};
 use pintle::health::Recorder;
 use pintle::store::{Diary, Entry};
 use std::collections::BTreeMap;
@@ -123,4 +124,41 @@ fn a_day_of_health_costs_a_card_less_than_a_megabyte() {
         assert!(written > 50_000, "it was measured: {written}");
         assert!(written < BUDGET, "{name}: {written} bytes a day");
     }
+}
+
+/// What the daemon had the kernel write: by its calls, and to disks.
+fn written_by(world: &World) -> [u64; 2] {
+    let text = fs::read_to_string(format!("/proc/{}/io", world.daemon_pid())).unwrap();
+    ["wchar", "write_bytes"].map(|name| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        value.unwrap().parse().unwrap()
+    })
+}
+
+/// As many looks as in a day, all within a minute or two: they are hours apart in none of it, so nothing but the end of the
+/// daemon may write them down. What a transaction of each hour costs is added to that by the test above.
+#[test]
+#[ignore = "takes a minute or two; .ci/run runs it"]
+fn a_days_looks_of_a_real_daemon_are_not_written_one_by_one() {
+    let mut world = World::with([App::new("shop")]).host("[health]\nevery = \"20ms\"").up();
+    world.shop().goes_live("v1");
+    let looks = |world: &World| {
+        let told = world.pintle(&["--json", "history", "--health"]).exits(0);
+        let told: BoardHistory = serde_json::from_value(told.json()).unwrap();
+        told.samples.iter().map(|sample| u64::from(sample.samples)).sum::<u64>()
+    };
+    // What the deploy left to write comes first.
+    let begun = world.wait("some looks", || Some(looks(&world)).filter(|looks| *looks > 100));
+    let before = written_by(&world);
+    let mut seen = begun;
+    while seen < begun + 1440 {
+        // Asked seldom: each answer is written to a socket.
+        seen = world.wait("more looks", || Some(looks(&world)).filter(|looks| *looks >= seen + 100));
+    }
+    let after = written_by(&world);
+    let [calls, disk] = [0, 1].map(|which| after[which] - before[which]);
+    println!("{} looks: {calls} bytes by calls, {disk} bytes to disks", seen - begun);
+    assert!(disk < 64 << 10, "{disk} bytes for {} looks", seen - begun);
+    world.stop_daemon();
+    assert!(looks(&world) >= seen, "and all of it is there");
 }
