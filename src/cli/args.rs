@@ -91,11 +91,12 @@ Exit codes are those of `pintle deploy`.")]
 
     /// What runs now, on one page
     Status(AppArgs),
-    /// Live and past output of services and deployments
+    /// Live and past output of services, schedules and deployments
     #[command(after_help = "Examples:
   pintle logs                the last lines of every service of the one app there is
   pintle logs shop web -f    follow one service
   pintle logs web -n 500     with one app its name may be left out
+  pintle logs shop --schedule digest
   pintle logs --deploy 42    everything deployment 42 printed; with -f live")]
     Logs(LogsArgs),
     /// The deployments so far, newest first; with --health how the board was
@@ -130,6 +131,9 @@ The exit code is the command's own.")]
     /// Make, list, restore and prune backups
     #[command(subcommand)]
     Backup(BackupVerb),
+    /// Run a scheduled command now
+    #[command(subcommand)]
+    Schedule(ScheduleVerb),
 
     /// Print a completion script for your shell
     #[command(after_help = "Examples:
@@ -147,7 +151,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["init", "check-config", "config", "demo"]),
     ("Deploy", &["deploy", "rollback", "approve", "cancel", "forgive"]),
     ("Look", &["status", "logs", "history", "deliveries", "show", "report", "releases"]),
-    ("Operate", &["start", "stop", "restart", "exec", "backup"]),
+    ("Operate", &["start", "stop", "restart", "exec", "backup", "schedule"]),
     ("Serve", &["run", "listen", "reload", "reexec"]),
     ("Shell", &["completions"]),
 ];
@@ -328,8 +332,11 @@ pub struct LogsArgs {
     pub app: Option<String>,
     /// One service of it; all of them when left out
     pub service: Option<String>,
+    /// What a schedule of the app printed instead
+    #[arg(long, value_name = "NAME", conflicts_with = "service")]
+    pub schedule: Option<String>,
     /// A deployment's log instead
-    #[arg(long, value_name = "N", value_parser = deploy_number, conflicts_with_all = ["app", "service"])]
+    #[arg(long, value_name = "N", value_parser = deploy_number, conflicts_with_all = ["app", "service", "schedule"])]
     pub deploy: Option<DeployId>,
     /// Keep printing what comes, until Ctrl-C
     #[arg(short, long)]
@@ -345,6 +352,9 @@ pub struct RunArgs {
     /// Only look whether this program could run with this configuration and database
     #[arg(long, hide = true)]
     pub check: bool,
+    /// Where the sensors find /proc and /sys (for tests: a captured board)
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    pub root: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -379,6 +389,22 @@ pub enum BackupVerb {
     /// Restore a backup into a scratch place and check it
     #[command(hide = true)]
     Drill(LaterArgs),
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
+pub enum ScheduleVerb {
+    /// Start a schedule's command now; its next time stays what it is
+    #[command(override_usage = "pintle schedule run [APP] NAME")]
+    Run(ScheduleArgs),
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct ScheduleArgs {
+    /// The app (may be left out when there is only one), then the schedule's name
+    #[arg(value_names = ["APP", "NAME"], num_args = 1..=2, required = true)]
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 //! renamed.
 
 use super::states::{AppState, DeliveryVerdict, DeployStatus, ListenerState, Phase, RunState, StepStatus, Trigger};
-use crate::base::{AppName, BackupId, Bytes, DeployId, ReleaseName, ServiceName, WallTime};
+use crate::base::{AppName, BackupId, Bytes, DeployId, ReleaseName, ScheduleName, ServiceName, WallTime};
 use serde::{Deserialize, Serialize};
 
 /// One deployment as `history` lists it.
@@ -124,7 +124,7 @@ pub struct ReleaseView {
 pub struct StatusReport {
     pub daemon: DaemonView,
     pub listener: ListenerView,
-    pub host: HostView,
+    pub host: Box<HostView>,
     pub apps: Vec<AppView>,
     /// What a person should know now: a broken configuration file, a database set aside, a disk that is full.
     #[serde(default)]
@@ -169,6 +169,28 @@ pub struct HostView {
     /// Of the file system that holds the state directory.
     pub disk_free_bytes: Option<u64>,
     pub disk_total_bytes: Option<u64>,
+    /// When the board was last looked at.
+    #[serde(default)]
+    pub sensed: Option<WallTime>,
+    /// What is wrong with it, the gravest first.
+    #[serde(default)]
+    pub findings: Vec<FindingView>,
+    /// What each sensor said: the value, `"unsupported"`, or `{"unreadable": "why"}`.
+    #[serde(flatten)]
+    pub readings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Something that is wrong with the board.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct FindingView {
+    /// The same thing always has the same name: `temperature`, `disk:/`.
+    pub about: String,
+    /// `warning` or `critical`.
+    pub level: String,
+    pub what: String,
+    /// What it means and what to do.
+    pub advice: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -189,7 +211,40 @@ pub struct AppView {
     /// The last look of each probe.
     #[serde(default)]
     pub probes: Vec<ProbeView>,
+    /// Its commands that run by the clock.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleView>,
     pub services: Vec<ServiceView>,
+}
+
+/// A command that runs by the clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ScheduleView {
+    pub schedule: ScheduleName,
+    /// `every 1d`, `at 03:30`, `at Mon 03:30`.
+    pub when: String,
+    /// For how long its command runs by now; `None`: it does not.
+    pub running_seconds: Option<f64>,
+    /// The last run; `None`: there was none yet.
+    pub last: Option<ScheduleRunView>,
+    /// When it is due next by this host's clock; `None`: the clock is not held to the true time yet.
+    pub next: Option<WallTime>,
+    /// How often its time came while its command still ran, since the daemon began.
+    pub left_out: u64,
+}
+
+/// One run of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ScheduleRunView {
+    pub started: WallTime,
+    /// `running`, `success`, `failed` or `cancelled`.
+    pub status: String,
+    /// Of one that is over.
+    pub duration_seconds: Option<f64>,
+    /// How it failed.
+    pub message: Option<String>,
 }
 
 /// A deployment that has not begun, and why.

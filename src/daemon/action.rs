@@ -2,7 +2,7 @@
 
 use super::event::{RequestId, Token};
 use crate::base::{AppName, BackupId, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
-use crate::config::{Address, App, Certificate, Probe, Service, Tls};
+use crate::config::{Address, App, Certificate, Probe, Schedule, Service, Tls};
 use crate::control::{Answer, DeployAsked, Phase};
 use crate::deploy::plan::Kind;
 use crate::deploy::{End, Work};
@@ -26,6 +26,8 @@ pub struct Job {
     pub rivals: Vec<CommitId>,
     /// Commits that are not deployed again unless forced, and why: a tag may stand for one of them.
     pub quarantine: BTreeMap<CommitId, String>,
+    /// What speaks against beginning, by the board's sensors; for the preflight.
+    pub objections: Vec<String>,
     pub commit: Option<CommitId>,
     pub release: Option<ReleaseName>,
     pub previous: Option<ReleaseName>,
@@ -134,6 +136,18 @@ pub enum Action {
         probe: Box<Probe>,
         release: ReleaseName,
     },
+    /// Run a scheduled command in the live release; answered by `Scheduled`.
+    RunSchedule {
+        app: Arc<App>,
+        release: ReleaseName,
+        commit: Option<CommitId>,
+        schedule: Box<Schedule>,
+        run: u64,
+    },
+    /// End that run soon; it still answers.
+    EndSchedule {
+        run: u64,
+    },
     /// Answered by `Resolved`.
     Resolve {
         from: RequestId,
@@ -145,6 +159,8 @@ pub enum Action {
         app: Arc<App>,
         look: u64,
     },
+    /// Look at the board; answered by `Sensed`.
+    Sense,
     /// End all looks at branches soon; each still answers.
     CancelLooks,
     Answer {

@@ -6,7 +6,9 @@ use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceN
 use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
+use crate::health::Readings;
 use crate::store::Entry;
+use crate::supervise::agenda::Outcome;
 use crate::supervise::notice::Notice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -145,11 +147,21 @@ pub enum Event {
         index: usize,
         result: Result<(), String>,
     },
+    /// A scheduled command ended.
+    Scheduled {
+        app: AppName,
+        run: u64,
+        outcome: Outcome,
+    },
     /// A look at an app's branch ended; `Err`: why it saw nothing.
     BranchSeen {
         app: AppName,
         look: u64,
         result: Result<Tip, String>,
+    },
+    /// The board was looked at; `Err`: why that could not be done at all.
+    Sensed {
+        result: Result<Box<Readings>, String>,
     },
     /// There is a way out of this host again.
     NetworkIsBack,

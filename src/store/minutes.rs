@@ -181,7 +181,8 @@ mod tests {
             (Gauge::OwnWrittenBytes, Figure::Sum(u64::MAX)),
         ]);
         let at = WallTime((number as i64 - 3) * 60_000);
-        let sample = BoardSample { at, seconds: 60, samples, clock_sure: number % 2 == 0, gauges: Figures(gauges) };
+        let sample =
+            BoardSample { at, seconds: 60, samples, clock_sure: number.is_multiple_of(2), gauges: Figures(gauges) };
         Row { resolution: Resolution::Minute, number, through: number, sample }
     }
 

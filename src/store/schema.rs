@@ -126,7 +126,24 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;",
     // 4: a deployment that waited may have been approved
     "ALTER TABLE deployments ADD COLUMN pass TEXT NOT NULL DEFAULT 'none';",
-    // 5: how the board was; a row is overwritten when its slot comes round again, so the tables do not grow for ever and
+    // scheduled commands: one row each, replaced; and reboots of the host that an app was the reason for
+    "CREATE TABLE schedules (
+        app           TEXT NOT NULL,
+        name          TEXT NOT NULL,
+        timing        TEXT NOT NULL,
+        counted_from  INTEGER NOT NULL,
+        began         INTEGER,
+        outcome       TEXT,
+        message       TEXT,
+        took_ms       INTEGER,
+        PRIMARY KEY (app, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE reboots (
+        seq           INTEGER PRIMARY KEY,
+        app           TEXT NOT NULL,
+        at            INTEGER NOT NULL
+    ) STRICT;",
+    // how the board was; a row is overwritten when its slot comes round again, so the tables do not grow for ever and
     // old rows are never looked for. Gauges are whole numbers of `Gauge::per_unit` to the unit, NULL where not read.
     // Minutes are packed, up to an hour of them in a row (`minutes.rs`).
     "CREATE TABLE samples (

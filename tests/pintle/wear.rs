@@ -75,7 +75,7 @@ fn run(program: &str, args: &[&str]) -> String {
 fn look(minute: u64) -> BTreeMap<Gauge, f64> {
     let value = |(nth, gauge): (usize, &Gauge)| match gauge.shape() {
         Shape::Sum => (*gauge, (minute * (60 << 20)) as f64),
-        Shape::Share => (*gauge, f64::from(minute % 7 == 0)),
+        Shape::Share => (*gauge, f64::from(minute.is_multiple_of(7))),
         Shape::Level => (*gauge, (minute * 7919 * (nth as u64 + 1) % 9973) as f64 / 10.0),
     };
     Gauge::ALL.iter().enumerate().map(value).collect()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::{DeployId, WallTime};
-use crate::control::{DaemonView, RunState};
+use crate::control::{DaemonView, RunState, ScheduleRunView};
 
 fn instance(pid: Option<u32>, state: RunState, last_exit: Option<&str>) -> InstanceView {
     InstanceView {
@@ -21,6 +21,18 @@ fn instance(pid: Option<u32>, state: RunState, last_exit: Option<&str>) -> Insta
 
 fn service(name: &str, state: RunState, instances: Vec<InstanceView>) -> ServiceView {
     ServiceView { service: name.parse().unwrap(), state, instances }
+}
+
+/// As `Readings` are written; the sensor that this board does not have is left out of the page.
+fn readings() -> serde_json::Map<String, serde_json::Value> {
+    let readings = serde_json::json!({
+        "model": "Raspberry Pi 4 Model B Rev 1.4",
+        "memory": { "total_bytes": 4_000_000_000_u64, "available_bytes": 3_000_000_000_u64 },
+        "cpu": { "busy_percent": 7.4 },
+        "temperature_celsius": 48.312,
+        "swap": "unsupported",
+    });
+    readings.as_object().unwrap().clone()
 }
 
 #[test]
@@ -43,12 +55,20 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                 expires: Some("2027-07-01T00:00:00Z".parse().unwrap()),
             }),
         },
-        host: HostView {
+        host: Box::new(HostView {
             hostname: "cupboard".into(),
             uptime_seconds: 1_036_800,
             disk_free_bytes: Some(12 << 30),
             disk_total_bytes: Some(29 << 30),
-        },
+            sensed: Some(now),
+            findings: vec![FindingView {
+                about: "under-voltage".into(),
+                level: "critical".into(),
+                what: "under-voltage now".into(),
+                advice: "use a better supply".into(),
+            }],
+            readings: readings(),
+        }),
         apps: vec![
             AppView {
                 app: "shop".parse().unwrap(),
@@ -77,6 +97,29 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                     next: Some(WallTime(1_761_336_300_000)),
                 }),
                 probes: vec![probe("health", Some(true), None), probe("dicom", Some(false), Some("refused\x07\nmore"))],
+                schedules: vec![
+                    ScheduleView {
+                        schedule: "digest".parse().unwrap(),
+                        when: "at 03:30".into(),
+                        running_seconds: None,
+                        last: Some(ScheduleRunView {
+                            started: WallTime(1_761_336_000_000),
+                            status: "failed".into(),
+                            duration_seconds: Some(2.5),
+                            message: Some("exit 1".into()),
+                        }),
+                        next: Some(WallTime(1_761_363_000_000)),
+                        left_out: 0,
+                    },
+                    ScheduleView {
+                        schedule: "tidy".parse().unwrap(),
+                        when: "every 1d".into(),
+                        running_seconds: None,
+                        last: None,
+                        next: None,
+                        left_out: 0,
+                    },
+                ],
                 services: vec![
                     service(
                         "web",
@@ -102,6 +145,7 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                 waiting: vec![],
                 poll: Some(PollView { last: None, ok: None, result: None, next: None }),
                 probes: vec![probe("health", None, None)],
+                schedules: vec![],
                 services: vec![],
             },
         ],
@@ -111,9 +155,10 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
         text(&report, &Style::plain(), now),
         "\
 pintle 0.1.0 up 3d4h (pid 812), webhook listener up on 127.0.0.1:9000 (pid 815)
-cupboard up 12d, disk 12GiB free of 29GiB
+cupboard up 12d, disk 12GiB free of 29GiB, memory 25 %, processor 7 %, 48 °C (Raspberry Pi 4 Model B Rev 1.4)
 TLS: self-signed until 2027-07-01T00:00:00Z
   SHA-256 A1:B2
+! under-voltage now: use a better supply
 ! apps/shop.toml is broken: the last accepted one is used
 
 shop: degraded, 000042-4f2a1c9, deployment 000043 under way
@@ -126,6 +171,9 @@ shop: degraded, 000042-4f2a1c9, deployment 000043 under way
   digest   down        -       -         -               -       -  -
   web (pid 42) says: 3 requests in hand
   branch looked at 2025-10-24 20:00:00: look at branch main of /srv/shop.git: no route to host; next look 2025-10-24 20:05:00
+  SCHEDULE  WHEN      LAST RUN             RESULT          TOOK  NEXT RUN
+  digest    at 03:30  2025-10-24 20:00:00  failed: exit 1  2.5s  2025-10-25 03:30:00
+  tidy      every 1d  -                    -                  -  when the clock is set
   probe health ok
   probe dicom failing: refused
 

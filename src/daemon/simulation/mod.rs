@@ -14,6 +14,8 @@
 //! processes   the apps' processes: born, ready, hung, dead - with a daemon or without
 //! voices      what they say of themselves
 //! proxy       where clients are sent
+//! board       what the sensors tell
+//! schedules   what runs by the clock, and what must never be untrue of it
 //! polls       the network, and what looks at branches see
 //! work        what workers do to the disk
 //! journal     the diary, written late
@@ -25,6 +27,7 @@
 //! ```
 //! `PINTLE_SEED` runs one seed, `PINTLE_SEEDS` so many, `PINTLE_STEPS` each so far.
 
+mod board;
 mod gates;
 mod host;
 mod invariants;
@@ -36,6 +39,7 @@ mod proxy;
 mod random;
 mod rest;
 mod scenario;
+mod schedules;
 mod shapes;
 mod supervision;
 mod trace;
@@ -87,6 +91,8 @@ struct Simulation {
     /// Where the proxy sends clients.
     proxy: BTreeMap<(AppName, ServiceName), Vec<u16>>,
     works: BTreeMap<DeployId, Busy>,
+    /// Scheduled commands that run, and what was begun in this daemon's life.
+    commands: schedules::Commands,
     backups_made: u64,
     deliveries_made: u64,
     requests_made: u64,
@@ -94,6 +100,8 @@ struct Simulation {
     stops_asked: u32,
     /// No repository can be reached, since the network went.
     is_dark: bool,
+    /// What the sensors told the daemon that runs.
+    told: board::Told,
     past_deliveries: Vec<Delivery>,
     /// The host behaves well and nothing comes from outside.
     calm: bool,
@@ -135,11 +143,13 @@ impl Simulation {
             sockets: BTreeSet::new(),
             proxy: BTreeMap::new(),
             works: BTreeMap::new(),
+            commands: Default::default(),
             backups_made: 0,
             deliveries_made: 0,
             requests_made: 0,
             stops_asked: 0,
             is_dark: false,
+            told: board::Told::default(),
             past_deliveries: vec![],
             calm: false,
             turns: 0,

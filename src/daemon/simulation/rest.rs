@@ -27,8 +27,8 @@ impl Simulation {
     fn is_quiet(&self) -> bool {
         let Some(world) = &self.world else { return false };
         let idle = |due: &Due| {
-            let told = matches!(due, Due::Hear(Event::Probed { .. } | Event::Told { .. }));
-            told || matches!(due, Due::Look { .. } | Due::Speak { .. })
+            let told = matches!(due, Due::Hear(Event::Probed { .. } | Event::Told { .. } | Event::Sensed { .. }));
+            told || matches!(due, Due::Look { .. } | Due::Speak { .. } | Due::CommandEnds { .. })
         };
         !world.stopping && self.journal.is_idle() && self.works.is_empty() && self.schedule.values().all(idle)
     }
@@ -173,16 +173,20 @@ impl Simulation {
     /// An hour in which nothing happens costs few turns.
     pub(super) fn check_idling(&mut self) {
         let (turns, until) = (self.turns, self.now.mono + Duration::from_secs(3600));
+        let before = self.commands.begun.clone();
         while self.broken.is_none() && self.now.mono < until && !self.has_nothing_to_do() {
             self.step();
         }
+        self.check_commands_ran_since(&before);
         let spent = self.turns - turns;
         // Per app: a probe every 30 s is one turn to send it out and one to hear of it.
         let hour = Duration::from_secs(3600);
         // And no look at a branch beyond those asked for, a tenth sooner each: one turn to begin it, one to hear of it.
         let polls = self.config.apps.values().filter_map(|app| app.trigger.poll);
         let looks: u64 = polls.map(|interval| (hour.as_secs() * 10).div_ceil(interval.as_secs() * 9) + 2).sum();
-        let most = 300 * self.config.apps.len() as u64 + 2 * looks;
+        // The board is looked at each minute: one turn to look, one to hear of it.
+        let sensed = 2 * (60 + 1);
+        let most = 300 * self.config.apps.len() as u64 + 2 * looks + sensed;
         let hour = trace::span(hour);
         self.promise(spent <= most, || format!("{spent} turns in {hour} in which nothing happened"));
     }

@@ -5,13 +5,14 @@ use super::super::action::Action;
 use super::super::world::{Pending, World};
 use crate::base::Moment;
 use crate::control::{BoardHistory, BoardSample};
+use crate::health::Resolution;
 use crate::health::record::{Row, sampled};
-use crate::health::{Readings, Resolution};
 use crate::store::Entry;
 
 impl World {
-    /// The board was looked at; `changed`: something of it got worse or better.
-    pub(super) fn keep_sample(&mut self, now: Moment, readings: &Readings, changed: bool, actions: &mut Vec<Action>) {
+    /// The board was looked at and judged; `changed`: something of it got worse or better.
+    pub(super) fn keep_sample(&mut self, now: Moment, changed: bool, actions: &mut Vec<Action>) {
+        let Some((_, readings)) = &self.board.seen else { return };
         let disciplined = readings.clock_synchronised.value() == Some(&true);
         self.recorder.look(now, disciplined, &sampled(readings));
         if changed {
@@ -55,3 +56,6 @@ impl World {
         BoardHistory { resolution_seconds, samples, lost: self.recorder.lost() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod fetch;
 mod look;
 mod preflight;
 mod rehearse;
+mod schedule;
 mod steps;
 mod tidy;
 mod voice;
@@ -16,6 +17,7 @@ pub use backup::open_row;
 pub use fetch::{apply_definition, is_older, resolve, thaw, thaw_live, tip};
 pub use look::{Aim, look};
 pub(super) use rehearse::is_at;
+pub use schedule::run as run_schedule;
 
 use super::action::Job;
 use super::event::Event;
@@ -32,6 +34,7 @@ use crate::os::git::{Limits, Mirror};
 use crate::os::group::{self, Trail};
 use crate::os::instances::Instances;
 use crate::os::releases::{Data, Releases};
+use crate::os::sensors::Sensors;
 use crate::os::users::User;
 use crate::runtime::environment;
 use crate::runtime::place::Place;
@@ -40,7 +43,7 @@ use crate::runtime::process::Host;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Git work has the deploy's deadline; this bounds it where there is none (a look-up for a person).
@@ -64,6 +67,8 @@ pub struct Bench {
     pub kept: FdStore,
     /// Where instances have control groups of their own.
     pub groups: Option<Cgroups>,
+    /// The board's. Asked by one thread at a time.
+    pub sensors: Arc<Mutex<Sensors>>,
 }
 
 /// One piece of work under way.

@@ -48,7 +48,7 @@ impl Board {
         let values = BTreeMap::from([
             (Gauge::CpuPercent, (self.mono / MINUTE % 60) as f64),
             (Gauge::DeviceWrittenBytes, written),
-            (Gauge::UnderVoltage, f64::from(self.mono / MINUTE % 10 == 0)),
+            (Gauge::UnderVoltage, f64::from((self.mono / MINUTE).is_multiple_of(10))),
         ]);
         self.recorder.look(now, self.disciplined, &values);
         let rows = self.recorder.due(at(self.mono));

@@ -25,7 +25,7 @@ fn written() -> [u64; 2] {
 fn look(second: u64) -> BTreeMap<Gauge, f64> {
     let value = |(nth, gauge): (usize, &Gauge)| match gauge.shape() {
         crate::control::Shape::Sum => (*gauge, (second * (1 << 20)) as f64),
-        crate::control::Shape::Share => (*gauge, f64::from(second / MINUTE % 7 == 0)),
+        crate::control::Shape::Share => (*gauge, f64::from((second / MINUTE).is_multiple_of(7))),
         crate::control::Shape::Level => (*gauge, (second * 7919 * (nth as u64 + 1) % 9973) as f64 / 10.0),
     };
     Gauge::ALL.iter().enumerate().map(value).collect()
