@@ -7,6 +7,7 @@ use super::{demo, demo_app};
 use crate::base::{AppName, BackupId, DeployId, ReleaseName, TagName};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Deploys, supervises and heals the application on one small board.
 #[derive(Debug, Parser)]
@@ -98,10 +99,14 @@ Exit codes are those of `pintle deploy`.")]
   pintle logs shop --schedule digest
   pintle logs --deploy 42    everything deployment 42 printed; with -f live")]
     Logs(LogsArgs),
-    /// The deployments so far, newest first
+    /// The deployments so far, newest first; with --health how the board was
+    #[command(after_help = "Examples:
+  pintle history shop -n 50              the last deployments of one app
+  pintle history --health                the board in the last 24 hours, hour by hour
+  pintle history --health --since 30d    ... in a month, day by day; 1y in a year")]
     History(HistoryArgs),
     /// What came to the webhook listener, newest first: accepted, ignored or refused, and why
-    Deliveries(HistoryArgs),
+    Deliveries(DeliveriesArgs),
     /// One deployment, step by step
     Show(NumberArgs),
     /// One deployment as a report to hand on
@@ -302,6 +307,22 @@ pub struct HistoryArgs {
     /// How many
     #[arg(short = 'n', long = "lines", value_name = "K", default_value_t = 20)]
     pub limit: u32,
+    /// How the board was instead: processor, memory, disk, heat, power, bytes written
+    #[arg(long, conflicts_with_all = ["app", "limit"])]
+    pub health: bool,
+    /// How far back: 90m, 24h, 30d, 1y [default: 24h]
+    #[arg(long, value_name = "SPAN", requires = "health", value_parser = span)]
+    pub since: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct DeliveriesArgs {
+    /// Only this app's
+    pub app: Option<String>,
+    /// How many
+    #[arg(short = 'n', long = "lines", value_name = "K", default_value_t = 20)]
+    pub limit: u32,
 }
 
 #[derive(Debug, Args)]
@@ -428,6 +449,16 @@ fn deploy_number(text: &str) -> Result<DeployId, String> {
         Ok(number) if digits.bytes().all(|b| b.is_ascii_digit()) => Ok(DeployId(number)),
         _ => Err("a deployment's number is meant, as `pintle history` lists it".into()),
     }
+}
+
+/// A span of time to look back: `90m`, `24h`, `30d`, `1y`.
+fn span(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 5] = [("m", 60), ("h", 3600), ("d", 86_400), ("w", 604_800), ("y", 366 * 86_400)];
+    let found = UNITS.into_iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds).filter(|seconds| (1..=100 * 366 * 86_400).contains(seconds))
+    });
+    found.map(Duration::from_secs).ok_or_else(|| "write a number and m, h, d, w or y, as in 24h, 30d or 1y".into())
 }
 
 /// A commit or its beginning, or a tag by its full name.

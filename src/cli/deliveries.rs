@@ -1,6 +1,6 @@
 //! `deliveries`: what came to the webhook listener, and what became of it. For whoever pushed and saw nothing happen.
 
-use super::args::HistoryArgs;
+use super::args::DeliveriesArgs;
 use super::context::Context;
 use super::failure::Failure;
 use super::history::one_line;
@@ -9,7 +9,7 @@ use super::{offline, place};
 use crate::control::{Answer, DeliveriesReport, DeliveryVerdict, DeliveryView, Request};
 
 /// `pintle deliveries`.
-pub fn run(args: &HistoryArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
+pub fn run(args: &DeliveriesArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
     let (app, limit) = (place::app_or_all(cx, args.app.as_deref())?, args.limit);
     let report = cx.ask_or_read(
         &Request::Deliveries { app: app.clone(), limit },

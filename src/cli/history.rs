@@ -4,13 +4,16 @@ use super::args::{AppArgs, HistoryArgs, NumberArgs};
 use super::context::Context;
 use super::failure::Failure;
 use super::style::{Cell, Style, Table, Tone, Toned};
-use super::{offline, place};
+use super::{board_history, offline, place};
 use crate::base::{DeployId, Span};
 use crate::control::{Answer, DeployStatus, DeploymentReport, DeploymentView, HistoryReport, ReleasesReport, Request};
 use std::time::Duration;
 
 /// `pintle history`.
 pub fn history(args: &HistoryArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
+    if args.health {
+        return board_history::run(args.since, cx);
+    }
     let (app, limit) = (place::app_or_all(cx, args.app.as_deref())?, args.limit);
     let report = cx.ask_or_read(
         &Request::History { app: app.clone(), limit },

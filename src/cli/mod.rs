@@ -8,6 +8,7 @@
 
 mod args;
 mod backup;
+mod board_history;
 mod check_config;
 mod completions;
 mod config_show;

@@ -1,15 +1,17 @@
 //! What can be said while the daemon is down: read from the state directory, never written.
 
 use super::failure::{Failure, IO, NOT_PERMITTED};
-use crate::base::{AppName, DeployId, ReleaseName, ScheduleName, ServiceName};
+use crate::base::{AppName, DeployId, Moment, ReleaseName, ScheduleName, ServiceName};
 use crate::control::{
-    BackupsReport, DeliveriesReport, DeployStatus, DeploymentReport, HistoryReport, ReleaseView, ReleasesReport,
+    BackupsReport, BoardHistory, DeliveriesReport, DeployStatus, DeploymentReport, HistoryReport, ReleaseView,
+    ReleasesReport,
 };
 use crate::store::{Diary, ReleaseInfo, StoreError, Trouble};
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// `history` from the diary.
 pub fn history(state_dir: &Path, app: Option<&AppName>, limit: u32) -> Result<HistoryReport, Failure> {
@@ -21,6 +23,11 @@ pub fn history(state_dir: &Path, app: Option<&AppName>, limit: u32) -> Result<Hi
 /// `deliveries` from the diary; what was refused only the daemon knows.
 pub fn deliveries(state_dir: &Path, app: Option<&AppName>, limit: u32) -> Result<DeliveriesReport, Failure> {
     Ok(DeliveriesReport { deliveries: diary(state_dir)?.deliveries(app, limit).map_err(unread)? })
+}
+
+/// `history --health` from the diary; the last hour is mostly known to a daemon only.
+pub fn board_history(state_dir: &Path, back: Duration) -> Result<BoardHistory, Failure> {
+    Ok(diary(state_dir)?.samples().map_err(unread)?.history(Moment::now().wall, back, 0))
 }
 
 /// `show N` from the diary.

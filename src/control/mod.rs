@@ -7,10 +7,12 @@
 
 pub mod client;
 mod reports;
+mod samples;
 mod states;
 pub mod wire;
 
 pub use reports::*;
+pub use samples::*;
 pub(crate) use states::spelled;
 pub use states::*;
 
@@ -46,6 +48,10 @@ pub enum Request {
     History {
         app: Option<AppName>,
         limit: u32,
+    },
+    /// How the board was.
+    BoardHistory {
+        since_seconds: u64,
     },
     /// What came to the listener lately.
     Deliveries {
@@ -258,6 +264,7 @@ pub enum Answer {
         verdicts: Vec<Verdict>,
     },
     History(HistoryReport),
+    BoardHistory(BoardHistory),
     Deliveries(DeliveriesReport),
     Show(Box<DeploymentReport>),
     Releases(ReleasesReport),

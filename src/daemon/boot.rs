@@ -15,6 +15,7 @@ use crate::deploy::gate::Waits;
 use crate::deploy::plan::Kind;
 use crate::deploy::recover::{self, Interrupted, Recovery};
 use crate::deploy::{Deployment, End, Plan, Tried};
+use crate::health::Recorder;
 use crate::store::{self, AppSnapshot, Entry, Snapshot};
 use crate::supervise::instance::Policy;
 use crate::supervise::{Agenda, Instance, Survivor};
@@ -41,12 +42,13 @@ impl World {
     pub fn boot(
         now: Moment,
         config: &Config,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         mut found: BTreeMap<AppName, Found>,
         notices: Vec<String>,
         zone: TimeZone,
     ) -> (World, Vec<Action>) {
         let mut world = World { notices, zone, ..World::default() };
+        world.recorder = Recorder::resume(now.mono, std::mem::take(&mut snapshot.samples));
         world.watch_the_board(now, config.host.health.clone());
         let on_disk = found.values().map(|found| found.highest).max().unwrap_or_default();
         world.next_number = snapshot.highest.max(on_disk).next();

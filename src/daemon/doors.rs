@@ -9,13 +9,14 @@ use super::hands::Replies;
 use super::hub::{Following, log_path};
 use super::seen::SeenDelivery;
 use super::work::{self, Bench};
-use crate::base::{AppName, DeployId, ScheduleName, ServiceName};
+use crate::base::{AppName, DeployId, Moment, ScheduleName, ServiceName};
 use crate::config::App;
 use crate::control::wire;
 use crate::control::{
-    Answer, BackupsReport, DeliveriesReport, Delivery, DeploymentReport, Followed, HistoryReport, Phase,
+    Answer, BackupsReport, BoardHistory, DeliveriesReport, Delivery, DeploymentReport, Followed, HistoryReport, Phase,
     PublicDeployment, ReleaseView, ReleasesReport, Request, Trigger,
 };
+use crate::health::gathering::Kept;
 use crate::os::cancel::Cancel;
 use crate::os::files::because;
 use crate::os::releases::Releases;
@@ -197,6 +198,10 @@ impl Desk {
                 let refused = self.ask(request.clone(), PATIENCE);
                 self.deliveries(refused, app.as_ref(), limit)
             }
+            Request::BoardHistory { since_seconds } => {
+                let unwritten = self.ask(request, PATIENCE);
+                self.board_history(unwritten, Duration::from_secs(since_seconds))
+            }
             Request::Start { .. } | Request::Stop { .. } | Request::Restart { .. } => {
                 self.ask(request, PATIENCE_FOR_SERVICES)
             }
@@ -321,6 +326,15 @@ impl Desk {
             deliveries.sort_by_key(|view| std::cmp::Reverse(view.at));
             deliveries.truncate(limit as usize);
             Ok(Answer::Deliveries(DeliveriesReport { deliveries }))
+        })
+    }
+
+    /// What the diary remembers of the board, and what is not written down yet.
+    fn board_history(&self, unwritten: Answer, back: Duration) -> Answer {
+        let Answer::BoardHistory(BoardHistory { samples: unwritten, lost, .. }) = unwritten else { return unwritten };
+        self.read(|diary| {
+            let kept = Kept { unwritten, ..diary.samples()? };
+            Ok(Answer::BoardHistory(kept.history(Moment::now().wall, back, lost)))
         })
     }
 

@@ -26,6 +26,9 @@ use std::time::Duration;
 /// After a deployment its followers and its tidying are done by then.
 const QUIET_AFTER_WORK: Duration = Duration::from_secs(2);
 
+/// How long the diary may take for what it was told last, when all is over.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// What the loop waits for.
 const BELL: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
@@ -211,7 +214,8 @@ impl Loop {
 
     /// The apps are down; what they had started and lost sight of goes too.
     pub fn leave_nothing_behind(self) {
-        let bench = self.hands.bench;
+        let Hands { bench, journal, .. } = self.hands;
+        journal.close_within(LAST_WORDS);
         // Before its process is found among the leftovers.
         bench.kept.close();
         if let Err(error) = bench.instances.end_leftovers(&|_| false, Duration::ZERO) {

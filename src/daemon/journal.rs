@@ -22,6 +22,7 @@ const LEISURE: Duration = Duration::from_millis(50);
 pub struct Journal {
     desk: Sender<Page>,
     writer: JoinHandle<()>,
+    ended: Receiver<()>,
 }
 
 #[derive(Debug)]
@@ -35,8 +36,12 @@ impl Journal {
     pub fn start(diary: Diary, post: Post) -> std::io::Result<Journal> {
         let (desk, pages) = channel();
         let writer = std::thread::Builder::new().name("diary".into()).stack_size(256 << 10);
-        let writer = writer.spawn(move || write(diary, &pages, &post))?;
-        Ok(Journal { desk, writer })
+        let (end, ended) = channel();
+        let writer = writer.spawn(move || {
+            write(diary, &pages, &post);
+            drop(end);
+        })?;
+        Ok(Journal { desk, writer, ended })
     }
 
     /// Whether there is still somebody who writes.
@@ -48,6 +53,13 @@ impl Journal {
     pub fn close(self) {
         drop(self.desk);
         let _ = self.writer.join();
+    }
+
+    /// The same, but waits no longer than this: a disk that hangs must not keep a daemon from ending.
+    pub fn close_within(self, patience: Duration) {
+        drop(self.desk);
+        // Nothing is ever sent: it ends with the writer.
+        let _ = self.ended.recv_timeout(patience);
     }
 
     /// Has `entries` written, all or none; with a token, `Recorded` tells how it went.

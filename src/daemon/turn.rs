@@ -2,9 +2,9 @@
 //!
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `gates` what must wait, `superseding` which of
 //! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
-//! the services and probes of each app, `board` what the sensors say of the host, `configured` follows the files,
-//! `certificate` what the listener does TLS with, `schedules` what runs by the clock, `reexec` the change of the
-//! program, `telling` what people hear. Time comes in as a value; [`World::deadline`] says
+//! the services and probes of each app, `board` what the sensors say of the host and `sampling` what is kept of it,
+//! `configured` follows the files, `certificate` what the listener does TLS with, `schedules` what runs by the clock,
+//! `reexec` the change of the program, `telling` what people hear. Time comes in as a value; [`World::deadline`] says
 //! when the next turn is due even if nothing happens.
 
 mod apps;
@@ -16,6 +16,7 @@ mod gates;
 mod intake;
 mod polling;
 mod reexec;
+mod sampling;
 mod schedules;
 mod superseding;
 mod telling;
@@ -171,6 +172,7 @@ impl World {
                     self.wish_may_be_forgotten(&app, to, &why, actions);
                 }
             },
+            Some(Pending::Samples { rows }) => self.samples_recorded(rows, result, actions),
             Some(Pending::Approval { app, number, to }) => self.approved(now, &app, number, to, result, actions),
             // One that cannot be written down runs all the same.
             Some(Pending::Schedule { app, schedule, run }) => self.begin_schedule(now, &app, *schedule, run, actions),
@@ -217,6 +219,7 @@ impl World {
             return;
         }
         actions.push(Action::CancelLooks);
+        self.write_all_samples(now, actions);
         let names: Vec<AppName> = self.apps.keys().cloned().collect();
         for name in names {
             self.stop_app_for_good(now, &name, actions);

@@ -7,7 +7,8 @@ use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceN
 use crate::config::{App, Certificate, Listen, Schedule, Tls};
 use crate::control::Answer;
 use crate::deploy::{Deployment, Lookout, Tried};
-use crate::health::Watch;
+use crate::health::record::{Row, Tail};
+use crate::health::{Recorder, Watch};
 use crate::store::{AppSnapshot, Entry};
 use crate::supervise::{Agenda, Instance, Services};
 use jiff::tz::TimeZone;
@@ -40,6 +41,8 @@ pub struct World {
     pub stopping: bool,
     /// What the listener refused lately. Not for the diary: a stranger must not be able to wear out the disk.
     pub(super) refused: RefusedLately,
+    /// What is kept of how the board was.
+    pub(super) recorder: Recorder,
     /// What is known of the board we run on.
     pub(super) board: Board,
     /// How far we are in becoming a new program.
@@ -70,6 +73,8 @@ pub(super) enum Pending {
     Schedule { app: AppName, schedule: Box<Schedule>, run: u64 },
     /// A commit whose quarantine is lifted once that is written.
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
+    /// How the board was; nobody waits for it.
+    Samples { rows: Vec<Row> },
 }
 
 impl Pending {
@@ -254,6 +259,7 @@ impl Default for World {
             zone: TimeZone::UTC,
             stopping: false,
             refused: RefusedLately::default(),
+            recorder: Recorder::resume(Duration::ZERO, Tail::default()),
             board: Board::default(),
             reexec: Reexec::No,
             instances_made: 0,

@@ -35,7 +35,7 @@ const DELIVERY: &str = "SELECT id, deliveries.commit_id, deployment, deployments
 impl Diary {
     /// What a daemon that starts now needs to know.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.gather(None)
+        Ok(Snapshot { samples: self.samples_tail()?, ..self.gather(None)? })
     }
 
     /// The newest `limit` deployments (of one app, or of all), newest first.
@@ -173,7 +173,7 @@ impl Diary {
     }
 
     /// Hands every row of the answer to `take`.
-    fn each(
+    pub(super) fn each(
         &self,
         sql: &str,
         params: impl Params,
@@ -307,7 +307,7 @@ fn number(value: i64) -> DeployId {
     DeployId(whole(value))
 }
 
-fn whole(value: i64) -> u64 {
+pub(super) fn whole(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 

@@ -6,6 +6,7 @@
 use super::error::StoreError;
 use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ScheduleName, ServiceName, WallTime};
 use crate::control::{BackupReport, DeliveryView, DeployStatus, Ignored, Pass, Phase, StepReport, Trigger, spelled};
+use crate::health::record::Row;
 use crate::supervise::agenda::Remembered;
 use std::time::Duration;
 
@@ -151,6 +152,9 @@ pub enum Entry {
     /// The host is about to be rebooted because an app stays unhealthy.
     #[allow(missing_docs)]
     Rebooted { app: AppName, at: WallTime },
+    /// How the board was. A row takes the place of the one that is as many numbers older as its resolution keeps, or of
+    /// itself as it was told before.
+    Sampled(Vec<Row>),
     /// Something about the daemon or the diary itself that `history` is to show.
     #[allow(missing_docs)]
     Notice { text: String, at: WallTime },

@@ -6,13 +6,16 @@
 use super::entry::{Entry, Needs};
 use super::error::StoreError;
 use super::snapshot::{
-    DELIVERIES_KEPT, Deployment, GoodRelease, LOGGED_KEPT, NOTICES_KEPT, Notice, Quarantined, REBOOTS_KEPT,
-    ReleaseInfo, Seen, Snapshot,
+    DAYS_IN_SNAPSHOT, DELIVERIES_KEPT, Deployment, GoodRelease, HOURS_IN_SNAPSHOT, LOGGED_KEPT, NOTICES_KEPT, Notice,
+    Quarantined, REBOOTS_KEPT, ReleaseInfo, Seen, Snapshot,
 };
 use crate::base::{AppName, BackupId, CommitId, DeployId, ScheduleName, ServiceName, WallTime};
 use crate::control::{
     BackupReport, DeliveryView, DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, StepReport,
 };
+use crate::health::Resolution;
+use crate::health::gathering::Kept;
+use crate::health::record::{Row, Tail};
 use crate::supervise::agenda::Remembered;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,6 +34,9 @@ pub struct Memory {
     notices: Vec<Notice>,
     schedules: BTreeMap<(AppName, ScheduleName), Remembered>,
     reboots: BTreeMap<AppName, Vec<WallTime>>,
+    minutes: Vec<Row>,
+    /// Hours and days, by resolution and slot.
+    samples: BTreeMap<(Resolution, u64), Row>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +70,7 @@ impl Memory {
 
     /// What a daemon that starts now would load.
     pub fn snapshot(&self) -> Snapshot {
-        self.gather(None)
+        Snapshot { samples: self.samples_tail(), ..self.gather(None) }
     }
 
     /// The newest `limit` deployments (of one app, or of all), newest first.
@@ -106,6 +112,40 @@ impl Memory {
     /// What people should know, newest first.
     pub fn notices(&self) -> Vec<Notice> {
         self.notices.iter().rev().cloned().collect()
+    }
+
+    /// How the board was: all that is kept, in the order written.
+    pub fn samples(&self) -> Kept {
+        let of = |resolution| {
+            let rows = self.samples.values().filter(|row| row.resolution == resolution);
+            let mut rows: Vec<Row> = rows.cloned().collect();
+            rows.sort_by_key(|row| row.number);
+            rows
+        };
+        let (hours, days) = (of(Resolution::Hour), of(Resolution::Day));
+        Kept { minutes: self.minutes.clone(), hours, days, unwritten: vec![] }
+    }
+
+    fn samples_tail(&self) -> Tail {
+        let Kept { mut minutes, mut hours, mut days, .. } = self.samples();
+        let highest = [&minutes, &hours, &days].map(|rows| rows.last().map_or(0, |row| row.number));
+        let in_hours = hours.iter().map(|row| row.through).max().unwrap_or(0);
+        minutes.retain(|row| row.number > in_hours);
+        drop_oldest(&mut hours, HOURS_IN_SNAPSHOT);
+        drop_oldest(&mut days, DAYS_IN_SNAPSHOT);
+        Tail { minutes, hours, days, highest }
+    }
+
+    fn sampled(&mut self, rows: Vec<Row>) {
+        for row in rows {
+            match row.resolution {
+                Resolution::Minute => self.minutes.push(row),
+                coarse => {
+                    self.samples.insert((coarse, row.number % coarse.kept()), row);
+                }
+            }
+        }
+        drop_oldest(&mut self.minutes, Resolution::Minute.kept() as usize);
     }
 
     fn gather(&self, only: Option<&AppName>) -> Snapshot {
@@ -258,6 +298,7 @@ impl Memory {
                 known.push(at);
                 drop_oldest(known, REBOOTS_KEPT);
             }
+            Entry::Sampled(rows) => self.sampled(rows),
             Entry::Notice { text, at } => {
                 self.notices.push(Notice { at, text });
                 drop_oldest(&mut self.notices, NOTICES_KEPT);

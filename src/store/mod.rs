@@ -12,6 +12,8 @@
 //! schema    tables, as a list that only grows
 //! open      open, check, set aside, begin anew
 //! record    facts -> rows, one transaction
+//! samples   how the board was: rows that are overwritten in turn
+//! minutes   the finest of them, an hour in a row
 //! diary     rows -> what is known
 //! ```
 //! Line: it remembers and never decides. What is live is told by the `current` symlink alone.
@@ -20,8 +22,10 @@ mod diary;
 pub mod entry;
 pub mod error;
 pub mod memory;
+mod minutes;
 mod open;
 mod record;
+mod samples;
 mod schema;
 pub mod snapshot;
 #[cfg(test)]

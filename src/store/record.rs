@@ -137,6 +137,7 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
                        (SELECT seq FROM reboots WHERE app = ?1 ORDER BY seq DESC LIMIT ?2)";
             run(db, sql, params![app.as_str(), REBOOTS_KEPT as i64])
         }
+        Entry::Sampled(rows) => super::samples::write(db, rows),
         Entry::Notice { text, at } => {
             run(db, "INSERT INTO notices (text, at) VALUES (?1, ?2)", params![text, at.0])?;
             let sql = "DELETE FROM notices WHERE seq <= (SELECT max(seq) FROM notices) - ?1";
@@ -147,7 +148,7 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
 }
 
 /// Statements are few and told often: each is understood once.
-fn run(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
+pub(super) fn run(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
     db.prepare_cached(sql)?.execute(params)
 }
 
@@ -261,7 +262,7 @@ fn forget_old_deliveries(db: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// Numbers and sizes fit into SQLite's signed integers by far; one that does not is cut to the largest.
-fn integer(value: u64) -> i64 {
+pub(super) fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -143,6 +143,42 @@ const MIGRATIONS: &[&str] = &[
         app           TEXT NOT NULL,
         at            INTEGER NOT NULL
     ) STRICT;",
+    // how the board was; a row is overwritten when its slot comes round again, so the tables do not grow for ever and
+    // old rows are never looked for. Gauges are whole numbers of `Gauge::per_unit` to the unit, NULL where not read.
+    // Minutes are packed, up to an hour of them in a row (`minutes.rs`).
+    "CREATE TABLE samples (
+        resolution INTEGER NOT NULL, -- seconds
+        slot       INTEGER NOT NULL,
+        number     INTEGER NOT NULL,
+        through    INTEGER NOT NULL,
+        at         INTEGER NOT NULL,
+        seconds    INTEGER NOT NULL,
+        samples    INTEGER NOT NULL,
+        clock_sure INTEGER NOT NULL CHECK (clock_sure IN (0, 1)),
+        cpu_percent INTEGER, cpu_percent_min INTEGER, cpu_percent_max INTEGER,
+        load INTEGER, load_min INTEGER, load_max INTEGER,
+        memory_percent INTEGER, memory_percent_min INTEGER, memory_percent_max INTEGER,
+        swap_percent INTEGER, swap_percent_min INTEGER, swap_percent_max INTEGER,
+        disk_percent INTEGER, disk_percent_min INTEGER, disk_percent_max INTEGER,
+        temperature_celsius INTEGER, temperature_celsius_min INTEGER, temperature_celsius_max INTEGER,
+        cpu_megahertz INTEGER, cpu_megahertz_min INTEGER, cpu_megahertz_max INTEGER,
+        cpu_pressure_percent INTEGER, cpu_pressure_percent_min INTEGER, cpu_pressure_percent_max INTEGER,
+        memory_pressure_percent INTEGER, memory_pressure_percent_min INTEGER, memory_pressure_percent_max INTEGER,
+        io_pressure_percent INTEGER, io_pressure_percent_min INTEGER, io_pressure_percent_max INTEGER,
+        own_memory_bytes INTEGER, own_memory_bytes_min INTEGER, own_memory_bytes_max INTEGER,
+        under_voltage INTEGER,
+        throttled INTEGER,
+        device_written_bytes INTEGER,
+        own_written_bytes INTEGER,
+        PRIMARY KEY (resolution, slot)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE minutes (
+        slot       INTEGER PRIMARY KEY,
+        batch      INTEGER NOT NULL,
+        highest    INTEGER NOT NULL,
+        count      INTEGER NOT NULL,
+        packed     BLOB NOT NULL
+    ) STRICT;",
 ];
 
 /// The version this program writes and reads.

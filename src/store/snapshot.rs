@@ -7,6 +7,7 @@ use super::entry::{Kind, NewDeployment};
 use crate::base::{AppName, CommitId, DeployId, ReleaseName, ScheduleName, ServiceName, WallTime};
 use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, Phase, StepReport, Trigger};
 use crate::deploy::tried::Attempt;
+use crate::health::record::Tail;
 use crate::supervise::agenda::Remembered;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +28,10 @@ pub const BEGINNINGS_IN_SNAPSHOT: usize = 1_000;
 pub const ATTEMPTS_IN_SNAPSHOT: usize = 50;
 /// How many reboots of the host for the sake of an app are kept.
 pub const REBOOTS_KEPT: usize = 20;
+/// How many hours of how the board was a snapshot carries: those that are in no day yet, and some more.
+pub const HOURS_IN_SNAPSHOT: usize = 60;
+/// How many such days.
+pub const DAYS_IN_SNAPSHOT: usize = 4;
 /// How many notices are kept.
 pub const NOTICES_KEPT: usize = 100;
 
@@ -217,6 +222,8 @@ pub struct Snapshot {
     pub unfinished: Vec<Deployment>,
     /// By application; also those that are configured no longer.
     pub apps: BTreeMap<AppName, AppSnapshot>,
+    /// How the board was lately.
+    pub samples: Tail,
 }
 
 /// The snapshot is built by adding rows, newest first, and closing.

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod files;
+mod samples;
 mod story;
 
 use super::*;

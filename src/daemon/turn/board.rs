@@ -176,7 +176,9 @@ impl World {
         let is_time = |at: Duration| now.mono.saturating_sub(at) >= every - every / 10;
         let Some((_, readings)) = board.seen.as_ref().filter(|_| board.judged_at.is_none_or(is_time)) else { return };
         board.judged_at = Some(now.mono);
-        for change in board.judge.look(readings, &board.health.thresholds) {
+        let changes = board.judge.look(readings, &board.health.thresholds);
+        self.keep_sample(now, !changes.is_empty(), actions);
+        for change in changes {
             match change {
                 Change::Raised(finding) => self.tell(now, trouble(finding), actions),
                 Change::Cleared { about, what } => {

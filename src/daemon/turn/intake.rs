@@ -52,6 +52,10 @@ impl World {
                 let answer = Answer::Deliveries(DeliveriesReport { deliveries });
                 actions.push(Action::Answer { to: from, answer });
             }
+            Request::BoardHistory { .. } => {
+                let answer = Answer::BoardHistory(self.unwritten_samples());
+                actions.push(Action::Answer { to: from, answer });
+            }
             Request::Deliver(delivery) => self.delivered(now, from, delivery, known, actions),
             Request::Deploy(asked) => self.deploy_asked(now, from, asked, actions),
             Request::Rollback { app, to, with_data } => self.rollback_asked(now, from, app, to, with_data, actions),

@@ -75,6 +75,7 @@ impl World {
     pub(super) fn reexec_when_quiet(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if self.reexec_deadline().is_some_and(|at| now.mono >= at) {
             self.reexec = Reexec::UnderWay(vec![]);
+            self.write_all_samples(now, actions);
             actions.push(Action::Reexec);
         }
     }

@@ -3,10 +3,13 @@
 use super::*;
 use crate::base::{BackupId, Bytes, ScheduleName, ServiceName};
 use crate::control::{BackupReport, DeliveryVerdict, DeliveryView, Ignored, StepReport, StepStatus};
+use crate::control::{BoardSample, Figure, Figures, Gauge, Shape};
+use crate::health::Resolution;
+use crate::health::record::Row;
 use crate::supervise::agenda::{Outcome, Remembered, Run};
 
 /// A small generator of numbers (splitmix64): the same seed gives the same story.
-struct Dice(u64);
+struct Dice(u64, u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
@@ -46,9 +49,42 @@ impl Dice {
         BackupId::new(format!("20251024_20000{}-000042", self.roll(5))).unwrap()
     }
 
+    /// Numbers as high as a year's and beyond, so that slots come round again.
+    fn sampled(&mut self) -> Row {
+        let resolution = self.one_of(&Resolution::ALL);
+        self.1 += 1;
+        let number = match resolution {
+            Resolution::Minute => self.1,
+            _ => self.roll(4) + self.one_of(&[0, resolution.kept(), 7 * resolution.kept()]) + 1,
+        };
+        let mut gauges = Figures::default();
+        for gauge in Gauge::ALL {
+            let value = gauge.rounded((self.roll(200_000) as f64 - 50_000.0) / 1000.0);
+            let figure = match gauge.shape() {
+                Shape::Level => Figure::Level { min: value.min(1.0), mean: value, max: value.max(1.0) },
+                Shape::Share => Figure::Share(self.roll(1001) as f64 / 1000.0),
+                Shape::Sum => Figure::Sum(self.roll(1 << 40)),
+            };
+            gauges.0.extend(self.maybe(|_| (*gauge, figure)));
+        }
+        let (samples, clock_sure) = (self.roll(4) as u32, self.roll(2) == 0);
+        if samples == 1 {
+            gauges.0.values_mut().for_each(|figure| {
+                if let Figure::Level { min, mean, max } = figure {
+                    (*min, *max) = (*mean, *mean);
+                }
+            });
+        }
+        let at = Resolution::Minute.begin_of(self.time());
+        let through = if resolution == Resolution::Minute { number } else { self.roll(50) };
+        let sample = BoardSample { at, seconds: self.roll(90_000), samples, clock_sure, gauges };
+        Row { resolution, number, through, sample }
+    }
+
     /// Any entry, mostly one that fits.
     fn entry(&mut self) -> Entry {
-        let kinds = [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19];
+        let kinds =
+            [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19, 20, 20];
         match self.one_of(&kinds) {
             0 => Entry::Queued(NewDeployment {
                 number: self.number(),
@@ -65,6 +101,7 @@ impl Dice {
                 message: self.maybe(Dice::text),
                 asked: self.time(),
             }),
+            20 => Entry::Sampled((0..=self.roll(3)).map(|_| self.sampled()).collect()),
             16 => Entry::Approved { number: self.number() },
             1 => Entry::Phase { number: self.number(), phase: self.one_of(Phase::ALL), at: self.time() },
             2 => {
@@ -178,7 +215,7 @@ fn both_diaries_agree_on_random_stories() {
 
 fn tell_both(seed: u64) {
     let scratch = Scratch::new();
-    let mut dice = Dice(seed);
+    let mut dice = Dice(seed, 0);
     let mut memory = Memory::new();
     let mut diary = open_fast(&scratch);
     let (mut kept, mut refused) = (0, 0);
@@ -207,6 +244,7 @@ fn compare_answers(diary: &Diary, memory: &Memory) {
     assert_eq!(diary.snapshot().unwrap(), memory.snapshot());
     assert_eq!(diary.history(None, 1000).unwrap(), memory.history(None, 1000));
     assert_eq!(diary.notices().unwrap(), memory.notices());
+    assert_eq!(diary.samples().unwrap(), memory.samples());
     assert_eq!(diary.deliveries(None, 2000).unwrap(), memory.deliveries(None, 2000));
     for number in (0..42).map(DeployId) {
         assert_eq!(diary.show(number).unwrap(), memory.show(number));
