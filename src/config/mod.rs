@@ -34,7 +34,7 @@ mod units;
 mod write;
 
 pub use accept::{ACCEPTED, accept, is_accepted};
-pub use certificate::{Certificate, Half, Unfit};
+pub use certificate::{Certificate, Half, Unfit, fingerprint};
 pub use files::Files;
 pub use frozen::{freeze, thaw};
 pub use load::{Environment, Loaded, LookUp, Paths};
