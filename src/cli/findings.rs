@@ -1,43 +1,24 @@
 //! What `check` and `doctor` found: how bad it is, what is so, what to do - as a table, as JSON, as an exit code.
 
 use super::style::{Cell, Style, Table, Tone};
+pub use crate::health::judge::Level;
 use serde::Serialize;
 
-/// How bad something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// Look at it when there is time.
-    Warning,
-    /// Look at it now.
-    Critical,
+/// What the command exits with.
+pub fn exit(level: Level) -> u8 {
+    match level {
+        Level::Ok => 0,
+        Level::Warning => 1,
+        Level::Critical => 2,
+    }
 }
 
-impl Level {
-    /// What the command exits with.
-    pub fn exit(self) -> u8 {
-        match self {
-            Level::Ok => 0,
-            Level::Warning => 1,
-            Level::Critical => 2,
-        }
-    }
-    /// As it is spelled.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Ok => "ok",
-            Level::Warning => "warning",
-            Level::Critical => "critical",
-        }
-    }
-    fn tone(self) -> Tone {
-        match self {
-            Level::Ok => Tone::Good,
-            Level::Warning => Tone::Busy,
-            Level::Critical => Tone::Bad,
-        }
+/// As a level is spelled, in its colour.
+fn cell(level: Level) -> Cell {
+    match level {
+        Level::Ok => Cell::toned("ok", Tone::Good),
+        Level::Warning => Cell::toned("warning", Tone::Busy),
+        Level::Critical => Cell::toned("critical", Tone::Bad),
     }
 }
 
@@ -84,7 +65,7 @@ pub fn table<'f>(findings: impl Iterator<Item = &'f Finding>, style: &Style) -> 
     let mut table = Table::new(0, &["LEVEL", "ABOUT", "WHAT"]);
     for finding in &findings {
         let what = super::history::one_line(&finding.what);
-        table.row(vec![Cell::toned(finding.level.as_str(), finding.level.tone()), finding.about.as_str().into(), what.into()]);
+        table.row(vec![cell(finding.level), finding.about.as_str().into(), what.into()]);
     }
     let mut text = String::new();
     for (row, line) in table.text(style).lines().enumerate() {
@@ -137,10 +118,13 @@ critical  app/shop/web  backoff: exit 1
         );
         assert_eq!(summary(&findings, &Style::plain()), "1 critical, 1 warning\n");
         assert_eq!(summary(&findings[..1], &Style::plain()), "well\n");
-        let exits: Vec<u8> = [1, 2, 3].iter().map(|n| worst(&findings[..*n]).exit()).collect();
+        let exits: Vec<u8> = [1, 2, 3].iter().map(|n| exit(worst(&findings[..*n]))).collect();
         assert_eq!(exits, [0, 1, 2]);
         assert_eq!(worst(&[]), Level::Ok);
         let json = serde_json::to_value(&findings[1]).unwrap();
-        assert_eq!(json, serde_json::json!({"about":"host/disk","level":"warning","what":"91 % full","advice":"remove something"}));
+        assert_eq!(
+            json,
+            serde_json::json!({"about":"host/disk","level":"warning","what":"91 % full","advice":"remove something"})
+        );
     }
 }

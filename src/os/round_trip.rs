@@ -108,7 +108,8 @@ fn understood(answer: &[u8]) -> io::Result<Answer> {
     }
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);
-    let strange = |why: &dyn std::fmt::Display| io::Error::new(ErrorKind::InvalidData, format!("no HTTP answer: {why}"));
+    let strange =
+        |why: &dyn std::fmt::Display| io::Error::new(ErrorKind::InvalidData, format!("no HTTP answer: {why}"));
     match head.parse(answer).map_err(|error| strange(&error))? {
         httparse::Status::Complete(end) => {
             let status = head.code.ok_or_else(|| strange(&"it has no status"))?;

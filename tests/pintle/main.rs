@@ -11,6 +11,7 @@ mod adoption_mid_deploy;
 mod backups;
 mod broken_into;
 mod changes;
+mod check;
 mod cli;
 mod deliveries;
 mod deploy;

@@ -83,7 +83,9 @@ fn told(view: &AppView) -> Vec<Finding> {
             Finding::warning(about, format!("degraded, {release}: it runs, and not all of it"), advice)
         }
         AppState::Failed => {
-            let advice = format!("`pintle logs {app}` shows its last words; `pintle rollback {app}` puts the release before back");
+            let advice = format!(
+                "`pintle logs {app}` shows its last words; `pintle rollback {app}` puts the release before back"
+            );
             Finding::critical(about, format!("failed, {release}: nothing of it runs"), advice)
         }
     };

@@ -4,9 +4,9 @@
 //! The ping bears an id of its own, by which the listener leaves it out of `pintle deliveries`. It counts as one request
 //! of this host's own address.
 
+use super::super::findings::Finding;
 use super::Known;
 use super::daemon::Daemon;
-use super::super::findings::Finding;
 use crate::config::{Address, App, Forge};
 use crate::control::{ListenerState, ListenerView, TlsView};
 use crate::delivery::{OWN_PING, signature};

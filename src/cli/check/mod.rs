@@ -51,7 +51,7 @@ pub fn run(args: &CheckArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
 
     let level = findings::worst(&findings);
     answer(cx, level, &daemon, &apps, &findings)?;
-    Ok(level.exit())
+    Ok(findings::exit(level))
 }
 
 /// The configuration cannot be read as a whole: what is secret in it is then not known here.
@@ -78,7 +78,7 @@ fn answer(
         let status = daemon.status();
         return cx.document(&Document {
             level,
-            exit: level.exit(),
+            exit: findings::exit(level),
             daemon: daemon.document(),
             listener: status.map(|status| &status.listener),
             findings: wrong,

@@ -81,6 +81,12 @@ impl App {
         self
     }
 
+    /// A further probe; `target` is TOML: `tcp = "..."`.
+    pub fn probe(mut self, name: &str, target: &str) -> App {
+        self.lists.push(("probe".into(), format!("name = {name:?}\n{target}\nevery = \"100ms\"\n")));
+        self
+    }
+
     /// A further service of the sample app, without a socket of the daemon.
     pub fn worker(self, name: &str, more: &[(&str, &str)]) -> App {
         let table = format!("service.{name}");
