@@ -98,6 +98,13 @@ Exit codes are those of `pintle deploy`.")]
 
 Works while the daemon is down. Exit codes: 0 well, 1 warning, 2 critical.")]
     Check(CheckArgs),
+    /// Whether all of it is installed as it should be, with what to do about what is not
+    #[command(after_help = "Examples:
+  sudo pintle doctor             look at everything
+  sudo pintle doctor --offline   without names, repositories and addresses
+
+Exit codes: 0 well, 1 warning, 2 critical.")]
+    Doctor(DoctorArgs),
     /// Live and past output of services and deployments
     #[command(after_help = "Examples:
   pintle logs                the last lines of every service of the one app there is
@@ -147,7 +154,7 @@ The exit code is the command's own.")]
 
 /// The groups of the top level's help, in a newcomer's order; every offered verb is in exactly one.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Set up", &["init", "check-config", "config", "demo"]),
+    ("Set up", &["init", "check-config", "config", "doctor", "demo"]),
     ("Deploy", &["deploy", "rollback", "approve", "cancel", "forgive"]),
     ("Look", &["status", "check", "logs", "history", "deliveries", "show", "report", "releases"]),
     ("Operate", &["start", "stop", "restart", "exec", "backup"]),
@@ -308,6 +315,17 @@ pub struct CheckArgs {
     #[arg(long)]
     pub quick: bool,
     /// Where /proc and /sys are
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct DoctorArgs {
+    /// Leave out what asks over the network: names, the apps' repositories, the listener
+    #[arg(long)]
+    pub offline: bool,
+    /// Where /etc, /proc and /sys are
     #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
     pub root: PathBuf,
 }

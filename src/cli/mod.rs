@@ -17,6 +17,7 @@ mod deliveries;
 pub mod demo;
 pub mod demo_app;
 mod deploy;
+mod doctor;
 mod exec;
 mod failure;
 mod findings;
@@ -111,6 +112,7 @@ fn dispatch(verb: &Verb, cx: &mut Context<'_>) -> Result<u8, Failure> {
         Verb::Forgive(args) => orders::forgive(args, cx),
         Verb::Status(args) => status::run(args, cx),
         Verb::Check(args) => check::run(args, cx),
+        Verb::Doctor(args) => doctor::run(args, cx),
         Verb::Logs(args) => logs::run(args, cx),
         Verb::History(args) => history::history(args, cx),
         Verb::Deliveries(args) => deliveries::run(args, cx),

@@ -158,7 +158,7 @@ fn no_answer(timeout: Duration) -> String {
 }
 
 /// Looks a host name up, in a thread of its own because the system's resolver knows no deadline.
-fn resolve(address: &str, timeout: Duration) -> Result<Vec<SocketAddr>, String> {
+pub fn resolve(address: &str, timeout: Duration) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = address.parse() {
         return Ok(vec![address]);
     }

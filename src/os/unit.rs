@@ -5,6 +5,7 @@
 
 use crate::os::cancel::Cancel;
 use crate::os::command::{self, Ending, Spec};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,8 +33,6 @@ pub struct Unit {
     pub exit_status: i32,
     /// Its `RuntimeDirectory=`, as a path.
     pub runtime_dir: Option<PathBuf>,
-    /// Its `WatchdogSec=`; zero: none.
-    pub watchdog: Duration,
 }
 
 /// Whether systemd is what runs this host.
@@ -43,12 +42,21 @@ pub fn is_managed() -> bool {
 
 /// How `unit` stands; `None` where systemd does not run, or knows no such unit.
 pub fn show(unit: &str) -> io::Result<Option<Unit>> {
+    let names = "LoadState,ActiveState,SubState,Result,UnitFileState,MainPID,ExecMainStatus,RuntimeDirectory";
+    Ok(properties(Some(unit), names)?.and_then(|properties| read(&properties)))
+}
+
+/// Properties of `unit` (of systemd itself where it is `None`) by their names, as they are printed; `None` where systemd
+/// does not run.
+pub fn properties(unit: Option<&str>, names: &str) -> io::Result<Option<BTreeMap<String, String>>> {
     if !is_managed() {
         return Ok(None);
     }
-    let properties = "--property=LoadState,ActiveState,SubState,Result,UnitFileState,MainPID,ExecMainStatus,\
-                      RuntimeDirectory,WatchdogUSec";
-    Ok(read(&systemctl(&["show", properties, unit])?))
+    let names = format!("--property={names}");
+    let args = ["show", &names].into_iter().chain(unit).collect::<Vec<_>>();
+    let said = systemctl(&args)?;
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+    Ok(Some(said.lines().filter_map(pair).collect()))
 }
 
 /// Kills the main process, and no other: what it runs goes on, and `Restart=` brings it back.
@@ -83,12 +91,9 @@ fn systemctl(args: &[&str]) -> io::Result<String> {
     }
 }
 
-/// What `systemctl show` prints: `NAME=value` on each line.
-fn read(text: &str) -> Option<Unit> {
-    let value = |name: &str| {
-        let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        found.unwrap_or_default().trim().to_owned()
-    };
+/// The unit of its properties; `None` where it is not known to systemd.
+fn read(properties: &BTreeMap<String, String>) -> Option<Unit> {
+    let value = |name: &str| properties.get(name).cloned().unwrap_or_default();
     if value("LoadState") != "loaded" {
         return None;
     }
@@ -101,7 +106,6 @@ fn read(text: &str) -> Option<Unit> {
         main_pid: value("MainPID").parse().unwrap_or(0),
         exit_status: value("ExecMainStatus").parse().unwrap_or(0),
         runtime_dir: (!runtime_dir.is_empty()).then(|| Path::new("/run").join(runtime_dir)),
-        watchdog: span(&value("WatchdogUSec")),
     })
 }
 
@@ -130,8 +134,20 @@ mod tests {
 
     #[test]
     fn what_systemctl_prints_is_read() {
-        let text = "Result=watchdog\nMainPID=1234\nExecMainStatus=9\nRuntimeDirectory=pintle\nWatchdogUSec=30s\n\
-                    LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\n";
+        let known = |pairs: &[(&str, &str)]| {
+            let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            read(&owned.collect())
+        };
+        let all = [
+            ("Result", "watchdog"),
+            ("MainPID", "1234"),
+            ("ExecMainStatus", "9"),
+            ("RuntimeDirectory", "pintle"),
+            ("LoadState", "loaded"),
+            ("ActiveState", "active"),
+            ("SubState", "running"),
+            ("UnitFileState", "enabled"),
+        ];
         let expected = Unit {
             active: "active".into(),
             sub: "running".into(),
@@ -140,13 +156,12 @@ mod tests {
             main_pid: 1234,
             exit_status: 9,
             runtime_dir: Some("/run/pintle".into()),
-            watchdog: Duration::from_secs(30),
         };
-        assert_eq!(read(text), Some(expected));
-        assert_eq!(read("LoadState=not-found\nActiveState=inactive\n"), None);
-        assert_eq!(read(""), None);
-        let bare = read("LoadState=loaded\nActiveState=inactive\nMainPID=x\n").unwrap();
-        assert_eq!((bare.main_pid, bare.runtime_dir, bare.watchdog), (0, None, Duration::ZERO));
+        assert_eq!(known(&all), Some(expected));
+        assert_eq!(known(&[("LoadState", "not-found"), ("ActiveState", "inactive")]), None);
+        assert_eq!(known(&[]), None);
+        let bare = known(&[("LoadState", "loaded"), ("ActiveState", "inactive"), ("MainPID", "x")]).unwrap();
+        assert_eq!((bare.main_pid, bare.runtime_dir), (0, None));
     }
 
     #[test]

@@ -232,7 +232,7 @@ fn who_may_not_look_is_told_what_was_left_out() {
     } else {
         // Nobody else can be had: what is the daemon's own is closed to ourselves.
         for file in [world.control(), world.config().join("secrets/shop")] {
-            fs::set_permissions(file, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o000)).unwrap();
         }
     }
     let outcome = crate::world::finish(command, "check as nobody");

@@ -15,6 +15,7 @@ mod check;
 mod cli;
 mod deliveries;
 mod deploy;
+mod doctor;
 mod examples;
 mod forges;
 mod gates;

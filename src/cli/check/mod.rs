@@ -18,7 +18,8 @@ use super::findings::{self, Finding, Level};
 use crate::config::Config;
 use crate::control::{HostView, ListenerView};
 use apps::AppSeen;
-use daemon::Daemon;
+pub use daemon::Daemon;
+pub use listener::look as listener;
 use serde::Serialize;
 
 /// The `--json` document.

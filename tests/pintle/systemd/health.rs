@@ -18,6 +18,16 @@ fn check(board: &Board) -> String {
     said
 }
 
+/// What `doctor` says about something: its level and its sentence.
+#[track_caller]
+fn diagnosis(board: &Board, about: &str) -> (String, String) {
+    let document = board.pintle("--json doctor").json();
+    let findings = document["findings"].as_array().unwrap();
+    let found = findings.iter().find(|one| one["about"] == about).unwrap_or_else(|| panic!("{about}: {document:#}"));
+    let text = |key: &str| found[key].as_str().unwrap().to_owned();
+    (text("level"), text("what"))
+}
+
 #[track_caller]
 fn supervises(board: &Board, pid: i32) {
     let instances = board.instances("web");
@@ -132,4 +142,28 @@ fn the_timer_does_it_by_itself() {
     supervises(&board, web);
     visitors.were_all_served();
     assert_eq!(board.machine.systemctl("is-active pintle-health.timer"), "active");
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and systemd-container"]
+fn doctor_knows_the_units_and_the_real_nginx() {
+    let board = Board::with_a_shop();
+    let level = |about: &str| diagnosis(&board, about);
+    let ok = |about: &str| level(about).0 == "ok";
+    assert!(
+        ok("systemd/pintle.service") && ok("listener") && ok("app/shop/user"),
+        "{:?}",
+        level("systemd/pintle.service")
+    );
+    assert!(level("systemd/pintle-health.timer").1.contains("nobody checks the daemon"));
+    board.machine.systemctl("enable --now pintle-health.timer");
+    assert!(ok("systemd/pintle-health.timer"));
+    assert!(level("nginx/webhook").1.contains("no server of it passes /webhook on"));
+    let site = "server { listen 80; location /webhook { proxy_pass http://127.0.0.1:9000; } }";
+    fs::write(board.machine.path("/etc/nginx/conf.d/hook.conf"), site).unwrap();
+    assert!(ok("nginx/webhook") && ok("nginx/webhook-health"), "{:?}", level("nginx/webhook"));
+    let edited = "[Service]\nKillMode=control-group\n";
+    let board = board.drop_in(edited);
+    let (level, what) = diagnosis(&board, "systemd/pintle.service");
+    assert!(level == "critical" && what.contains("KillMode=control-group"), "{what}");
 }
