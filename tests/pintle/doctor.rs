@@ -79,6 +79,8 @@ fn everything_that_is_wrong_is_named_with_what_to_do() {
     assert!(level == "warning" && advice.contains("correct the configuration first"), "{advice}");
 
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = world.config().join("apps/shop.toml");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("user = \"no-such-user\"", "")).unwrap();
     crate::world::write_secret(&world.config().join("secrets/other"), "short");
     let (_, findings) = doctor(&world, &[]);
     says(&findings, "configuration", "can be used (2 apps)");
