@@ -20,6 +20,7 @@ mod load;
 mod probe;
 mod problem;
 mod read;
+mod schedule;
 #[cfg(test)]
 mod scratch;
 mod secret;
@@ -41,6 +42,7 @@ pub use frozen::{freeze, thaw, without_secrets};
 pub use host_health::{HostHealth, Limits, Thresholds};
 pub use load::{Environment, Loaded, LookUp, Paths};
 pub use problem::{Notice, Problem};
+pub use schedule::{At, Schedule, When};
 pub use show::{show_json, show_text};
 pub use template::{app_template, host_template};
 pub use text::{BadLine, parse_env_file};
@@ -190,6 +192,8 @@ pub struct App {
     pub rehearsal: Rehearsal,
     /// `[[step]]`, in the file's order.
     pub steps: Vec<Step>,
+    /// `[[schedule]]`, in the file's order.
+    pub schedules: Vec<Schedule>,
     /// `[service.NAME]`, by name.
     pub services: BTreeMap<ServiceName, Service>,
     /// `[health]` first, then every `[[probe]]`; may be empty (alive is then all that is asked).

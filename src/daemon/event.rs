@@ -7,6 +7,7 @@ use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
 use crate::store::Entry;
+use crate::supervise::agenda::Outcome;
 use crate::supervise::notice::Notice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -144,6 +145,12 @@ pub enum Event {
         watch: u64,
         index: usize,
         result: Result<(), String>,
+    },
+    /// A scheduled command ended.
+    Scheduled {
+        app: AppName,
+        run: u64,
+        outcome: Outcome,
     },
     /// A look at an app's branch ended; `Err`: why it saw nothing.
     BranchSeen {

@@ -23,7 +23,7 @@ use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
-use crate::os::{backup, files, git, limits, lock, memory, network, signals, sockets, systemd};
+use crate::os::{backup, clock, files, git, limits, lock, memory, network, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
@@ -126,6 +126,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     let scribe = Scribe::start()?;
     let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices, TimeZone::system());
     world.broken_files = broken_files;
+    world.clock_is_held = clock::is_disciplined();
     let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program, FileWatch::new()?);
     for held in survivors.held {
         log::info!("{}: {} (pid {}) runs on: taken over", held.record.app, held.record.service, held.record.pid);

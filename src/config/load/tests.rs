@@ -321,7 +321,6 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
         "notify.slack",
         "dns.duckdns",
         "source.image",
-        "schedule[1]",
         "backup.every",
         "backup.drill",
         "backup.postgres",

@@ -14,6 +14,7 @@
 //! processes   the apps' processes: born, ready, hung, dead - with a daemon or without
 //! voices      what they say of themselves
 //! proxy       where clients are sent
+//! schedules   what runs by the clock, and what must never be untrue of it
 //! polls       the network, and what looks at branches see
 //! work        what workers do to the disk
 //! journal     the diary, written late
@@ -36,6 +37,7 @@ mod proxy;
 mod random;
 mod rest;
 mod scenario;
+mod schedules;
 mod shapes;
 mod supervision;
 mod trace;
@@ -87,6 +89,8 @@ struct Simulation {
     /// Where the proxy sends clients.
     proxy: BTreeMap<(AppName, ServiceName), Vec<u16>>,
     works: BTreeMap<DeployId, Busy>,
+    /// Scheduled commands that run, and what was begun in this daemon's life.
+    commands: schedules::Commands,
     backups_made: u64,
     deliveries_made: u64,
     requests_made: u64,
@@ -135,6 +139,7 @@ impl Simulation {
             sockets: BTreeSet::new(),
             proxy: BTreeMap::new(),
             works: BTreeMap::new(),
+            commands: Default::default(),
             backups_made: 0,
             deliveries_made: 0,
             requests_made: 0,

@@ -387,7 +387,7 @@ impl World {
         self.open_gates(now, name, actions);
         let gone = self.apps.get(name).is_some_and(|app| {
             let nothing_left = app.active.is_none() && app.queue.is_empty() && app.services.slots().is_empty();
-            app.removed && nothing_left && app.waiters.is_empty()
+            app.removed && nothing_left && app.waiters.is_empty() && !app.agenda.is_running()
         });
         if gone && let Some(app) = self.apps.remove(name) {
             self.parked.insert(name.clone(), app);

@@ -195,6 +195,7 @@ impl World {
         let live = app.live.as_ref();
         let good = app.good.first().map(|(release, _)| release.clone());
         let running = app.services.slots().iter().map(|slot| slot.release.clone());
+        let running = running.chain(app.scheduled_in.values().cloned());
         let awaited = app.queue.iter().filter_map(|waiting| waiting.release.clone());
         let keep = [live.map(|live| live.release.clone()), deployment.previous.clone(), good];
         let quarantine = match work {

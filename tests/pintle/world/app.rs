@@ -81,9 +81,9 @@ impl App {
         self
     }
 
-    /// A further probe; `target` is TOML: `tcp = "..."`.
-    pub fn probe(mut self, name: &str, target: &str) -> App {
-        self.lists.push(("probe".into(), format!("name = {name:?}\n{target}\nevery = \"100ms\"\n")));
+    /// One more table of a list: `[[list]]`, with these lines.
+    pub fn list(mut self, list: &str, lines: &str) -> App {
+        self.lists.push((list.into(), lines.into()));
         self
     }
 
