@@ -36,6 +36,7 @@ pub mod reexec;
 pub mod releases;
 pub mod round_trip;
 pub mod scribe;
+pub mod sensors;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;

@@ -62,7 +62,8 @@ impl Drop for Paused {
 fn dicom() -> App {
     let app = App::new("shop");
     let port = app.port.unwrap();
-    app.set("service.web", "ready", "\"probe\"").list("probe", &format!("name = \"dicom\"\ntcp = \"127.0.0.1:{port}\"\nevery = \"100ms\""))
+    app.set("service.web", "ready", "\"probe\"")
+        .list("probe", &format!("name = \"dicom\"\ntcp = \"127.0.0.1:{port}\"\nevery = \"100ms\""))
 }
 
 #[test]

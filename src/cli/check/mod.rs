@@ -1,11 +1,13 @@
 //! `check`: whether all is well - the daemon, the listener, every app, the board. For the health timer and for people.
 //!
-//! `daemon` finds out whether the daemon answers and what systemd says of it, `repair` brings it back, `apps` tells how every
-//! application is and `probes` asks it, `listener` sends a signed ping to ourselves. Line: what an app's state means is
-//! the daemon's word; nothing here is remembered, so nothing is told to anybody but whoever runs it.
+//! `daemon` finds out whether the daemon answers and what systemd says of it, `repair` brings it back, `apps` tells how
+//! every application is and `probes` asks it, `listener` sends a signed ping to ourselves, `host` reads the board's
+//! sensors. Line: what an app's state means is the daemon's word; nothing here is remembered, so nothing is told to
+//! anybody but whoever runs it.
 
 mod apps;
 mod daemon;
+mod host;
 mod listener;
 mod probes;
 mod repair;
@@ -16,42 +18,44 @@ use super::context::Context;
 use super::failure::{Failure, NOT_PERMITTED};
 use super::findings::{self, Finding, Level};
 use crate::config::Config;
-use crate::control::{HostView, ListenerView};
+use crate::control::ListenerView;
 use apps::AppSeen;
 pub use daemon::Daemon;
+pub use host::look as board;
 pub use listener::look as listener;
 use serde::Serialize;
+use serde_json::Value;
 
 /// The `--json` document.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     level: Level,
     exit: u8,
-    daemon: serde_json::Value,
+    daemon: Value,
     listener: Option<&'a ListenerView>,
     /// What is not well.
     findings: Vec<&'a Finding>,
     apps: &'a [AppSeen],
-    host: Option<&'a HostView>,
+    host: Value,
 }
 
 /// `pintle check`.
 pub fn run(args: &CheckArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
     let config = loaded(cx).map(|loaded| loaded.config);
-    let mut findings: Vec<Finding> = config.as_ref().err().map(unread).into_iter().collect();
-
     let mut daemon = Daemon::look(&cx.paths());
-    if args.repair {
-        findings.extend(repair::repair(&mut daemon, &cx.paths(), config.is_ok()));
-    }
-    findings.splice(0..0, daemon.findings());
+    let repaired = if args.repair { repair::repair(&mut daemon, &cx.paths(), config.is_ok()) } else { None };
+    let mut findings = daemon.findings();
+    findings.extend(repaired);
+    findings.extend(config.as_ref().err().map(unread));
 
     let (apps, of_apps) = apps::look(cx, &daemon, args.quick);
     findings.extend(listener::look(&daemon, config.as_ref().ok(), args.quick));
     findings.extend(of_apps);
+    let (host, of_host) = host::look(&args.root, &cx.paths(), config.as_ref().ok());
+    findings.extend(of_host);
 
     let level = findings::worst(&findings);
-    answer(cx, level, &daemon, &apps, &findings)?;
+    answer(cx, &findings, &daemon, &apps, host)?;
     Ok(findings::exit(level))
 }
 
@@ -69,22 +73,22 @@ fn unread(failure: &Failure) -> Finding {
 
 fn answer(
     cx: &mut Context<'_>,
-    level: Level,
+    findings: &[Finding],
     daemon: &Daemon,
     apps: &[AppSeen],
-    findings: &[Finding],
+    host: Value,
 ) -> Result<(), Failure> {
     let wrong: Vec<&Finding> = findings.iter().filter(|finding| !finding.is_ok()).collect();
     if cx.json {
-        let status = daemon.status();
+        let level = findings::worst(findings);
         return cx.document(&Document {
             level,
             exit: findings::exit(level),
             daemon: daemon.document(),
-            listener: status.map(|status| &status.listener),
+            listener: daemon.status().map(|status| &status.listener),
             findings: wrong,
             apps,
-            host: status.map(|status| &status.host),
+            host,
         });
     }
     let style = cx.world.style.clone();

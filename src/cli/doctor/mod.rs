@@ -17,6 +17,7 @@ mod systemd;
 mod users;
 
 use super::args::DoctorArgs;
+use super::check;
 use super::context::Context;
 use super::failure::Failure;
 use super::findings::{self, Finding, Level};
@@ -37,6 +38,7 @@ pub fn run(args: &DoctorArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
     let here = Installation::find(cx, args);
     let mut findings = [
         configuration::look(&here),
+        here.daemon.findings(),
         programs::look(),
         users::look(&here),
         secrets::look(&here),
@@ -45,6 +47,7 @@ pub fn run(args: &DoctorArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
         systemd::look(&here),
         nginx::look(&here),
         certificate::look(&here),
+        check::board(&here.root, &here.paths, here.config()).1,
     ]
     .concat();
     if !args.offline {
