@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What a daemon that does not answer is given, and what a busy machine may add.
@@ -169,6 +170,30 @@ fn a_listener_with_tls_is_asked_by_its_own_certificate() {
         outcome.stdout.contains("answers a signed ping of shop").then_some(outcome.stdout)
     });
     assert!(!text.contains("critical"), "{text}");
+}
+
+#[test]
+fn the_board_is_judged_by_one_look() {
+    let world = World::with([]);
+    let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boards");
+    for (board, about, words) in [
+        ("pi3-hot", "host/temperature", "84.5 °C"),
+        ("pi4-weak-supply", "host/under-voltage", "under-voltage now"),
+        ("pi4-read-only", "host/read-only:/", "mounted read-only"),
+    ] {
+        let root = boards.join(board);
+        let (code, document) = check(&world, &["--quick", "--root", root.to_str().unwrap()]);
+        is_found(&document, about, "critical", words);
+        assert_eq!(code, 2, "{document:#}");
+        let host = &document["host"];
+        let model = host["model"].as_str().unwrap();
+        assert!(model.starts_with("Raspberry Pi") && host["hostname"].is_string(), "{host:#}");
+    }
+    // Its own limits count: 84.5 °C is not much for this one.
+    let world = world.host("[health]\ntemperature_celsius = [90, 99]");
+    let root = boards.join("pi3-hot");
+    let (_, document) = check(&world, &["--quick", "--root", root.to_str().unwrap()]);
+    assert_eq!(finding(&document, "host/temperature"), None, "{document:#}");
 }
 
 #[test]
