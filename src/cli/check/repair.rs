@@ -64,8 +64,9 @@ const ADVICE: &str = "`journalctl -u pintle` shows what it did before";
 
 fn remedy(daemon: &Daemon, configured: bool) -> Remedy {
     let Some(unit) = &daemon.unit else {
-        return match &daemon.heard {
-            Heard::Nothing(_) | Heard::Nobody(_) => Remedy::Leave("it is not one of systemd's here"),
+        return match (&daemon.heard, &daemon.unasked) {
+            (Heard::Nothing(_) | Heard::Nobody(_), Some(_)) => Remedy::Leave("systemd could not be asked"),
+            (Heard::Nothing(_) | Heard::Nobody(_), None) => Remedy::Leave("it is not one of systemd's here"),
             _ => Remedy::None,
         };
     };
