@@ -22,8 +22,8 @@
 //! # The rooms, in reading order
 //!
 //! A room imports from rooms above it in this list. Three small things go the other way: `control::client` and `store`
-//! borrow `os::files` (an error's words, a flush), and `daemon::hands` tells the listener its `Setup`. Rooms that think
-//! know [`base`], [`config`] and [`control`], never each other.
+//! borrow `os::files` and `os::sockets` (an error's words, a flush, a connect that ends), and `daemon::hands` tells the
+//! listener its `Setup`. Rooms that think know [`base`], [`config`] and [`control`], never each other.
 //!
 //! | room | what it is |
 //! |---|---|

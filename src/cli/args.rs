@@ -91,6 +91,21 @@ Exit codes are those of `pintle deploy`.")]
 
     /// What runs now, on one page
     Status(AppArgs),
+    /// Whether all is well: the daemon, the listener, every app, the board
+    #[command(after_help = "Examples:
+  pintle check             look at everything, and ask each app
+  pintle check --quick     without asking over the network
+  pintle check --repair    what the health timer does: also bring a daemon back that hangs or failed
+
+Works while the daemon is down. Exit codes: 0 well, 1 warning, 2 critical.")]
+    Check(CheckArgs),
+    /// Whether all of it is installed as it should be, with what to do about what is not
+    #[command(after_help = "Examples:
+  sudo pintle doctor             look at everything
+  sudo pintle doctor --offline   without names, repositories and addresses
+
+Exit codes: 0 well, 1 warning, 2 critical.")]
+    Doctor(DoctorArgs),
     /// Live and past output of services, schedules and deployments
     #[command(after_help = "Examples:
   pintle logs                the last lines of every service of the one app there is
@@ -148,9 +163,9 @@ The exit code is the command's own.")]
 
 /// The groups of the top level's help, in a newcomer's order; every offered verb is in exactly one.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Set up", &["init", "check-config", "config", "demo"]),
+    ("Set up", &["init", "check-config", "config", "doctor", "demo"]),
     ("Deploy", &["deploy", "rollback", "approve", "cancel", "forgive"]),
-    ("Look", &["status", "logs", "history", "deliveries", "show", "report", "releases"]),
+    ("Look", &["status", "check", "logs", "history", "deliveries", "show", "report", "releases"]),
     ("Operate", &["start", "stop", "restart", "exec", "backup", "schedule"]),
     ("Serve", &["run", "listen", "reload", "reexec"]),
     ("Shell", &["completions"]),
@@ -297,6 +312,31 @@ pub struct ForgiveArgs {
     /// The app (may be left out when there is only one), then the commit: at least 4 hex digits
     #[arg(value_names = ["APP", "COMMIT"], num_args = 1..=2, required = true)]
     pub words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct CheckArgs {
+    /// End a daemon that does not answer, start one that failed; the applications run on
+    #[arg(long)]
+    pub repair: bool,
+    /// Leave out what asks over the network: the apps' probes, the ping to the listener
+    #[arg(long)]
+    pub quick: bool,
+    /// Where /proc and /sys are
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct DoctorArgs {
+    /// Leave out what asks over the network: names, the apps' repositories, the listener
+    #[arg(long)]
+    pub offline: bool,
+    /// Where /etc, /proc and /sys are
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -76,15 +76,20 @@ fn problems_text(problems: &[Problem], style: &Style) -> String {
 
 fn notices_text(notices: &[Notice], style: &Style) -> String {
     let line = |notice: &Notice| {
-        let place = style.paint(Tone::Faint, &at(&notice.file.display().to_string(), notice.line, &notice.key));
+        let place = style.paint(Tone::Faint, &noted_at(notice));
         format!("{place}: {}\n", notice.text)
     };
     notices.iter().map(line).collect()
 }
 
 /// `FILE:LINE: KEY`.
-fn place(problem: &Problem) -> String {
+pub fn place(problem: &Problem) -> String {
     at(&problem.file.display().to_string(), problem.line, &problem.key)
+}
+
+/// The same of what is worth saying.
+pub fn noted_at(notice: &Notice) -> String {
+    at(&notice.file.display().to_string(), notice.line, &notice.key)
 }
 
 fn at(file: &str, line: Option<usize>, key: &str) -> String {

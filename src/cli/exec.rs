@@ -1,21 +1,19 @@
 //! `exec APP -- CMD`: a command in the live release, as the app's user, with its environment, on this terminal.
 
 use super::args::ExecArgs;
-use super::check_config::loaded_app;
 use super::context::Context;
-use super::failure::{CONFIGURATION, Failure, IO, NOT_PERMITTED};
-use super::place;
+use super::failure::{Failure, IO, NOT_PERMITTED};
+use super::{live, place};
 use crate::base::{AppName, CommitId, ReleaseName};
-use crate::config::{self, App, Environment, Paths};
+use crate::config::Paths;
 use crate::os::command::Spec;
-use crate::os::releases::Releases;
 use crate::os::users::{self, User};
 use crate::runtime::environment;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Gid, Uid};
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// `pintle exec`. Comes back only when it failed: the command takes our place, terminal, exit code and all.
 pub fn run(args: &ExecArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
@@ -30,8 +28,8 @@ pub fn run(args: &ExecArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
 /// What to run, where, as whom and with which environment.
 fn spec(cx: &Context<'_>, name: &AppName, paths: &Paths, argv: &[String]) -> Result<Spec, Failure> {
     let home = paths.state_dir.join("apps").join(name);
-    let (release, dir) = live(&home.join("current"))?;
-    let app = &as_deployed(cx, name, &home, &release)?;
+    let (release, dir) = live::release(&home)?;
+    let app = &live::definition(cx, name, &home, &release)?;
     let cwd = dir.join(&app.source.subdirectory);
     let user = app.user.as_deref().map(users::lookup).transpose().map_err(|error| Failure::io(&error))?;
     let commit = full_commit(&paths.state_dir, &app.name, &release);
@@ -42,33 +40,6 @@ fn spec(cx: &Context<'_>, name: &AppName, paths: &Paths, argv: &[String]) -> Res
         env.push(("TERM".into(), term));
     }
     Ok(Spec { argv: argv.to_vec(), cwd, env, user, ..Spec::default() })
-}
-
-/// The app as it runs: by the definition the release was deployed with; without one that can be used, by today's files.
-fn as_deployed(cx: &Context<'_>, name: &AppName, home: &Path, release: &ReleaseName) -> Result<App, Failure> {
-    let frozen = match Releases::new(home).frozen(release) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            return Err(Failure::io(&error).advise("use sudo"));
-        }
-        frozen => frozen.ok().flatten(),
-    };
-    let thaw = |document| config::thaw(name, &document, &cx.config_dir, &Environment::of_process()).ok();
-    frozen.and_then(thaw).map_or_else(|| loaded_app(cx, name), Ok)
-}
-
-/// The live release and its directory.
-fn live(current: &Path) -> Result<(ReleaseName, PathBuf), Failure> {
-    let dir = std::fs::canonicalize(current).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => {
-            Failure::new(CONFIGURATION, format!("no release is live: {} does not exist", current.display()))
-                .advise("`pintle deploy` makes the first one")
-        }
-        _ => Failure::on_path("find the live release by", current, &error),
-    })?;
-    let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let release = ReleaseName::new(name)
-        .map_err(|bad| Failure::new(CONFIGURATION, format!("{} leads to no release: {bad}", current.display())))?;
-    Ok((release, dir))
 }
 
 /// The release's commit in full, where the diary can be read; its name has only the beginning.
@@ -126,22 +97,5 @@ mod tests {
         assert!(failure.message.contains("./missing") && failure.message.contains(scratch.path.to_str().unwrap()));
         assert_eq!(replace_us(&spec("./plain")).exit, 126);
         assert_eq!(replace_us(&Spec::default()).exit, 64);
-    }
-
-    #[test]
-    fn the_live_release_is_found_by_its_link() {
-        let scratch = Scratch::new("exec-live");
-        let current = scratch.path.join("current");
-        let failure = live(&current).unwrap_err();
-        assert_eq!(failure.exit, 78);
-        assert!(failure.text().contains("pintle deploy"));
-        std::fs::create_dir_all(scratch.path.join("releases/000042-4f2a1c9")).unwrap();
-        std::os::unix::fs::symlink("releases/000042-4f2a1c9", &current).unwrap();
-        let (release, dir) = live(&current).unwrap();
-        assert_eq!(release.as_str(), "000042-4f2a1c9");
-        assert_eq!(dir, std::fs::canonicalize(&scratch.path).unwrap().join("releases/000042-4f2a1c9"));
-        std::fs::remove_file(&current).unwrap();
-        std::os::unix::fs::symlink("releases", &current).unwrap();
-        assert_eq!(live(&current).unwrap_err().exit, 78);
     }
 }

@@ -3,12 +3,13 @@
 //! `args` defines what may be written; each verb has its file (small families share one) and returns an exit code or a
 //! [`Failure`], which says what was tried, on which path, why it failed and what to do. `context` is where verbs print
 //! and how they reach the daemon, `place` finds out which app is meant, `follow` watches a deployment, `style` makes
-//! tables and colours. `offline` reads the state directory while the daemon is down. Line: nothing is decided here about
+//! tables and colours, `findings` is what `check` and `doctor` tell. `offline` reads the state directory while the daemon is down. Line: nothing is decided here about
 //! apps; the daemon does, and what only it may write is never written by a command.
 
 mod args;
 mod backup;
 mod board_history;
+mod check;
 mod check_config;
 mod completions;
 mod config_show;
@@ -17,11 +18,14 @@ mod deliveries;
 pub mod demo;
 pub mod demo_app;
 mod deploy;
+mod doctor;
 mod exec;
 mod failure;
+mod findings;
 mod follow;
 mod history;
 mod init;
+mod live;
 mod logs;
 mod offline;
 mod orders;
@@ -108,6 +112,8 @@ fn dispatch(verb: &Verb, cx: &mut Context<'_>) -> Result<u8, Failure> {
         Verb::Cancel(args) => orders::cancel(args, cx),
         Verb::Forgive(args) => orders::forgive(args, cx),
         Verb::Status(args) => status::run(args, cx),
+        Verb::Check(args) => check::run(args, cx),
+        Verb::Doctor(args) => doctor::run(args, cx),
         Verb::Logs(args) => logs::run(args, cx),
         Verb::History(args) => history::history(args, cx),
         Verb::Deliveries(args) => deliveries::run(args, cx),

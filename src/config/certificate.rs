@@ -149,7 +149,8 @@ fn do_not_fit(error: &rustls::Error) -> Unfit {
     Unfit { part, wrong: wrong.into(), advice: advice.into() }
 }
 
-fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+/// SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` and browsers write it: `AB:CD:…`.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     let digest = Sha256::digest(certificate);
     digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }

@@ -37,6 +37,14 @@ pub fn thaw(name: &AppName, frozen: &Value, dir: &Path, environment: &Environmen
     app.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
+/// The application in `dir` as far as it can be told where its configuration cannot be used: without `[trigger]`, without
+/// access to its source. `None`: not even that.
+pub fn without_secrets(name: &AppName, dir: &Path, environment: &Environment) -> Option<App> {
+    let text = std::fs::read_to_string(dir.join(super::files::app_path(name))).ok()?;
+    let definition: toml::Table = text.parse().ok()?;
+    thaw(name, &json!({ "format": FORMAT, "definition": definition }), dir, environment).ok()
+}
+
 fn definition(frozen: &Value) -> Option<toml::Table> {
     let known = frozen.get("format").and_then(Value::as_u64) == Some(FORMAT);
     let definition = frozen.get("definition").filter(|_| known)?;

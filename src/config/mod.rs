@@ -36,9 +36,9 @@ mod units;
 mod write;
 
 pub use accept::{ACCEPTED, accept, is_accepted};
-pub use certificate::{Certificate, Half, Unfit};
+pub use certificate::{Certificate, Half, Unfit, fingerprint};
 pub use files::Files;
-pub use frozen::{freeze, thaw};
+pub use frozen::{freeze, thaw, without_secrets};
 pub use host_health::{HostHealth, Limits, Thresholds};
 pub use load::{Environment, Loaded, LookUp, Paths};
 pub use problem::{Notice, Problem};

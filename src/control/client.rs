@@ -3,6 +3,7 @@
 use super::wire;
 use super::{Answer, Followed, Request};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use std::io::{self, BufReader, ErrorKind};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
@@ -45,14 +46,30 @@ impl std::error::Error for AskError {}
 impl Client {
     /// Connects to `RUN/control.sock` or `RUN/listener.sock`.
     pub fn connect(path: &Path) -> Result<Client, AskError> {
-        let stream = UnixStream::connect(path).map_err(|error| {
+        Client::connected(path, UnixStream::connect(path))
+    }
+
+    /// The same, for whoever does not know whether the daemon still takes connections: `TimedOut` when it does not.
+    pub fn connect_within(path: &Path, patience: Duration) -> Result<Client, AskError> {
+        Client::connected(path, crate::os::sockets::connect(path, patience))
+    }
+
+    fn connected(path: &Path, stream: io::Result<UnixStream>) -> Result<Client, AskError> {
+        let stream = stream.map_err(|error| {
             let said = crate::os::files::because("connect to", path, &error);
             match error.kind() {
                 ErrorKind::PermissionDenied => AskError::NotPermitted(said),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => AskError::TimedOut,
                 _ => AskError::Unreachable(said),
             }
         })?;
         Ok(Client { path: path.to_owned(), stream: BufReader::new(stream) })
+    }
+
+    /// Who began to listen on the socket; `None`: a process of another namespace.
+    pub fn peer(&self) -> Option<u32> {
+        let who = getsockopt(self.stream.get_ref(), PeerCredentials).ok()?;
+        u32::try_from(who.pid()).ok().filter(|pid| *pid > 0)
     }
 
     /// Asks and waits for the answer; `None`: as long as it takes.

@@ -132,7 +132,15 @@ pub struct Ignored {
     pub apps: Vec<AppName>,
 }
 
+/// The delivery id of the ping by which `pintle check` looks whether the listener hears us.
+pub const OWN_PING: &str = "pintle-check";
+
 impl Ignored {
+    /// Whether it is our own question whether all is well: answered as any ping, and not worth a line anywhere. It
+    /// bears our secret, so nobody else hides behind it.
+    pub fn is_own_ping(&self) -> bool {
+        self.delivery.id.as_deref() == Some(OWN_PING) && self.delivery.event == "ping"
+    }
     /// Why nothing is to be done.
     pub fn why(&self) -> &str {
         self.delivery.ignored.as_deref().unwrap_or_default()

@@ -39,6 +39,16 @@ impl Key {
     }
 }
 
+/// The signature of `body` under `key` as [`fits`] wants it; `None` for an empty key, which signs nothing.
+pub fn sign(body: &[u8], key: &[u8]) -> Option<String> {
+    if key.is_empty() {
+        return None;
+    }
+    let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).ok()?.chain_update(body);
+    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("sha256={hex}"))
+}
+
 /// Whether `signature` (`sha256=` and 64 hex digits) is that of `body` under any of `keys`.
 pub fn fits(signature: &str, body: &[u8], keys: &[Key]) -> bool {
     signature.strip_prefix("sha256=").is_some_and(|hex| hex_fits(hex, body, keys))

@@ -180,6 +180,7 @@ impl Routes {
                 self.note_refused(door, &refusal.message, ask);
                 Outcome::Now(Reply::error(refusal.status, refusal.message))
             }
+            Decision::Ignore(ignored) if ignored.is_own_ping() => Outcome::Now(Reply::ignored(ignored.why())),
             Decision::Ignore(ignored) => {
                 log::info!("{:?} ignored: {}", ask.path, ignored.why());
                 let reply = Reply::ignored(ignored.why());

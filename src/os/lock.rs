@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,20 @@ impl StateLock {
     }
 }
 
+/// Who holds the lock on `state_dir`, by the kernel's list; `None`: nobody, or somebody whom it does not show. The lock
+/// itself is not touched.
+pub fn holder(state_dir: &Path) -> Option<u32> {
+    let inode = std::fs::metadata(state_dir.join(".lock")).ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        // `7: FLOCK  ADVISORY  WRITE 1234 08:02:4711 0 EOF`
+        let mut words = line.split_whitespace().skip(1);
+        let (kind, pid, place) = (words.next()?, words.nth(2)?, words.next()?);
+        let ours = kind == "FLOCK" && place.rsplit(':').next()?.parse() == Ok(inode);
+        pid.parse().ok().filter(|pid| ours && *pid > 0)
+    })
+}
+
 /// A holder that was killed while it started a program leaves the lock to that child until the program is executed:
 /// so one whose pid is gone is waited for, one that lives is not.
 fn lock(mut file: File, holder: Option<u32>) -> Result<Flock<File>, Errno> {
@@ -82,6 +96,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
         let words = format!("another pintle (pid {}) already works on {}", std::process::id(), dir.display());
         assert!(error.to_string().starts_with(&words), "{error}");
+        assert_eq!(holder(&dir), Some(std::process::id()));
         drop(first);
         drop(StateLock::take(&dir).unwrap());
         std::fs::write(dir.join(".lock"), "123456789").unwrap();

@@ -5,8 +5,7 @@
 
 use crate::base::Span;
 use crate::config::Address;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
-use nix::sys::time::TimeVal;
+use crate::os::sockets;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -87,7 +86,7 @@ fn get_at(address: &Address, path: &str, timeout: Duration) -> Result<Answer, St
 }
 
 /// Where to ask what listens on every address of the host.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { [0, 0, 0, 0, 0, 0, 0, 1].into() });
     }
@@ -159,7 +158,7 @@ fn no_answer(timeout: Duration) -> String {
 }
 
 /// Looks a host name up, in a thread of its own because the system's resolver knows no deadline.
-fn resolve(address: &str, timeout: Duration) -> Result<Vec<SocketAddr>, String> {
+pub fn resolve(address: &str, timeout: Duration) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = address.parse() {
         return Ok(vec![address]);
     }
@@ -180,22 +179,13 @@ fn get_over_unix(socket: &Path, path: &str, timeout: Duration) -> io::Result<(u1
     if path.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} cannot be asked for")));
     }
-    let stream = Deadlined { stream: connect_unix(socket, timeout)?, deadline };
+    let stream = Deadlined { stream: sockets::connect(socket, timeout)?, deadline };
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: pintle/{}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION")
     );
     (&stream.stream).write_all(request.as_bytes())?;
     read_answer(stream)
-}
-
-/// A Unix socket's connect waits for ever when its backlog is full, unless a send timeout is set before.
-fn connect_unix(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    let timeout = TimeVal::new(timeout.as_secs() as _, timeout.subsec_micros() as _);
-    setsockopt(&fd, sockopt::SendTimeout, &timeout)?;
-    connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &UnixAddr::new(path)?)?;
-    Ok(UnixStream::from(fd))
 }
 
 /// A stream that must have said everything by a deadline, however slowly it speaks.

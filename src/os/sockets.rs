@@ -5,12 +5,13 @@
 use crate::config::Address;
 use crate::os::files::{because, make_dir};
 use crate::os::process::{Process, processes};
-use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials};
+use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials, SendTimeout};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind as bind_to, getsockname, getsockopt,
-    listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind as bind_to, connect as connect_to,
+    getsockname, getsockopt, listen, setsockopt, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
+use nix::sys::time::TimeVal;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -19,6 +20,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Connections the kernel completes while nobody accepts.
 const BACKLOG: i32 = 1024;
@@ -33,6 +35,16 @@ pub fn bind(address: &Address) -> io::Result<OwnedFd> {
     };
     listen(&socket, Backlog::new(BACKLOG)?)?;
     Ok(socket)
+}
+
+/// Connects to the Unix socket at `path`. Where its backlog is full, a connect waits for ever unless a send timeout was
+/// set before: then it ends with `WouldBlock`.
+pub fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let timeout = TimeVal::new(timeout.as_secs() as _, timeout.subsec_micros() as _);
+    setsockopt(&fd, SendTimeout, &timeout)?;
+    connect_to(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(UnixStream::from(fd))
 }
 
 /// Binds an address of the same family that nobody else knows: a free port on loopback, or a Unix socket in `dir`.

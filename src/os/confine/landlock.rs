@@ -33,7 +33,8 @@ pub(super) fn restrict() -> io::Result<u32> {
     Ok(version)
 }
 
-fn version() -> io::Result<u32> {
+/// The version of this kernel's Landlock; the error says why there is none.
+pub(super) fn version() -> io::Result<u32> {
     let nothing = std::ptr::null::<Ruleset>();
     // SAFETY: with this flag the kernel reads no memory.
     let answer = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0, CREATE_RULESET_VERSION) };

@@ -44,6 +44,11 @@ impl fmt::Display for Confinement {
     }
 }
 
+/// The version of this kernel's Landlock; the error says why there is none.
+pub fn landlock_version() -> io::Result<u32> {
+    landlock::version()
+}
+
 /// Confines this process for ever. To be called when everything is open and before the first thread is started: Landlock
 /// holds for the thread that asks for it and for those it starts. A layer that the kernel does not have is told, and
 /// never a reason to stop.

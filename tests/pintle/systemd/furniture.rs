@@ -45,7 +45,7 @@ pub fn with_script(app: App, service: &str, script: &str) -> App {
     app.set(&table, "run", &format!("[\"/bin/sh\", {script:?}]")).set(&table, "stop_timeout", "\"3s\"")
 }
 
-/// Installs binary, unit, users and a configuration without an app below `root`.
+/// Installs binary, units, users and a configuration without an app below `root`.
 pub fn install(root: &Path) {
     append(&root.join("etc/passwd"), USERS);
     append(&root.join("etc/group"), GROUPS);
@@ -54,8 +54,10 @@ pub fn install(root: &Path) {
     }
     std::os::unix::fs::chown(root.join("home/keeper"), Some(1500), Some(1500)).unwrap();
     install_binary(root);
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/pintle.service");
-    fs::copy(unit, root.join("etc/systemd/system/pintle.service")).unwrap();
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+    for unit in ["pintle.service", "pintle-health.service", "pintle-health.timer"] {
+        fs::copy(units.join(unit), root.join("etc/systemd/system").join(unit)).unwrap();
+    }
     fs::write(root.join("etc/pintle/pintle.toml"), HOST).unwrap();
 }
 

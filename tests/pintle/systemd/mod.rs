@@ -13,6 +13,7 @@ mod visitors;
 
 mod crashes;
 mod groups;
+mod health;
 mod orders;
 mod readiness;
 mod trouble;

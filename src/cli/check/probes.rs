@@ -1,0 +1,130 @@
+//! What the probes of an app say when they are made now: by its own addresses, as the live release's definition has
+//! them, so that they can be asked while the daemon is down.
+//!
+//! What only the daemon can look at (a command, a port that it gave out) has the daemon's last word. Line: an app that
+//! one look finds unwell is only told; what is done about it the daemon's own watch decides.
+
+use super::super::context::Context;
+use super::super::failure::{Failure, NOT_PERMITTED};
+use super::super::findings::Finding;
+use super::super::live;
+use crate::base::AppName;
+use crate::config::{App, Probe, ProbeTarget};
+use crate::control::{AppView, ProbeView};
+use crate::daemon::work::{self, Aim};
+use crate::os::cancel::Cancel;
+
+/// Makes every probe of the app's live release that can be made from here, all at once; none, where no release is live.
+pub fn ask(cx: &Context<'_>, name: &AppName) -> Result<Vec<ProbeView>, Failure> {
+    let home = cx.paths().state_dir.join("apps").join(name);
+    if home.join("current").symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(vec![]);
+    }
+    let (release, _) = live::release(&home)?;
+    let app = live::definition(cx, name, &home, &release)?;
+    let cancel = Cancel::new().map_err(|error| Failure::io(&error))?;
+    let look = |aim: Aim| {
+        let seen = work::look(&aim, &cancel, None);
+        ProbeView { name: aim.probe.name, healthy: Some(seen.is_ok()), message: seen.err() }
+    };
+    let looked = std::thread::scope(|scope| {
+        let aims = app.probes.iter().filter_map(|probe| aim(&app, probe));
+        let looks: Vec<_> = aims.map(|aim| scope.spawn(|| look(aim))).collect();
+        looks.into_iter().filter_map(|look| look.join().ok()).collect()
+    });
+    Ok(looked)
+}
+
+/// Where to look; `None`: only the daemon can.
+fn aim(app: &App, probe: &Probe) -> Option<Aim> {
+    let at = match &probe.target {
+        ProbeTarget::Http { .. } | ProbeTarget::Tcp(_) => None,
+        ProbeTarget::Service { service, path, .. } => {
+            Some((app.services.get(service)?.listen.first()?.clone(), path.clone()))
+        }
+        ProbeTarget::Run(_) | ProbeTarget::Alive(_) => return None,
+    };
+    Some(Aim { probe: probe.clone(), at })
+}
+
+/// What is to be said of an app's probes; `known` are those of the daemon, and get what was seen now.
+pub fn findings(
+    name: &AppName,
+    view: Option<&AppView>,
+    known: &mut Vec<ProbeView>,
+    asked: Result<Vec<ProbeView>, Failure>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match asked {
+        Ok(seen) => {
+            for probe in seen {
+                known.retain(|old| old.name != probe.name);
+                known.push(probe);
+            }
+        }
+        Err(failure) => findings.push(unasked(name, &failure)),
+    }
+    let deploying = view.is_some_and(|view| view.deploying.is_some());
+    findings.extend(known.iter().filter_map(|probe| told(name, probe, deploying)));
+    findings
+}
+
+fn unasked(name: &AppName, failure: &Failure) -> Finding {
+    let why = if failure.exit == NOT_PERMITTED { "it may not be read how" } else { "it is not known how" };
+    let advice = failure.advice.clone().unwrap_or_else(|| "use sudo".into());
+    Finding::warning(format!("app/{name}/probe"), format!("not asked, {why}: {}", failure.message), advice)
+}
+
+/// `None`: nobody has looked yet.
+fn told(name: &AppName, probe: &ProbeView, deploying: bool) -> Option<Finding> {
+    let about = format!("app/{name}/probe/{}", probe.name);
+    let message = probe.message.as_deref().unwrap_or("it fails");
+    Some(match (probe.healthy?, deploying) {
+        (true, _) => Finding::ok(about, "healthy"),
+        (false, true) => {
+            let advice = format!("a deployment is under way: `pintle history {name}` tells how it ends");
+            Finding::warning(about, message, advice)
+        }
+        (false, false) => {
+            let advice = format!("`pintle logs {name}` shows what it says; the daemon restarts what stays unwell");
+            Finding::critical(about, message, advice)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::findings::Level;
+    use super::*;
+
+    fn probe(name: &str, healthy: Option<bool>) -> ProbeView {
+        let message = (healthy == Some(false)).then(|| format!("{name}: HTTP 500"));
+        ProbeView { name: name.into(), healthy, message }
+    }
+
+    #[test]
+    fn what_was_seen_now_counts_and_the_daemons_word_where_only_it_can_look() {
+        let shop: AppName = "shop".parse().unwrap();
+        let mut known = vec![probe("health", Some(false)), probe("job", Some(false)), probe("new", None)];
+        let asked = Ok(vec![probe("health", Some(true)), probe("dicom", Some(false))]);
+        let findings = findings(&shop, None, &mut known, asked);
+        let said: Vec<(&str, Level)> = findings.iter().map(|one| (one.about.as_str(), one.level)).collect();
+        let expected = [
+            ("app/shop/probe/job", Level::Critical),
+            ("app/shop/probe/health", Level::Ok),
+            ("app/shop/probe/dicom", Level::Critical),
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(known.len(), 4);
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_a_warning_and_so_is_a_failure_within_a_deploy() {
+        let shop: AppName = "shop".parse().unwrap();
+        let refused = Err(Failure::new(NOT_PERMITTED, "read it: permission denied"));
+        let findings = findings(&shop, None, &mut vec![], refused);
+        assert_eq!((findings.len(), findings[0].level), (1, Level::Warning), "{findings:?}");
+        assert!(findings[0].what.contains("permission denied"));
+        assert_eq!(told(&shop, &probe("health", Some(false)), true).unwrap().level, Level::Warning);
+    }
+}
