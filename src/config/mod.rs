@@ -15,6 +15,7 @@ mod files;
 mod frozen;
 mod generic;
 mod host;
+mod host_health;
 mod load;
 mod probe;
 mod problem;
@@ -39,6 +40,7 @@ pub use accept::{ACCEPTED, accept, is_accepted};
 pub use certificate::{Certificate, Half, Unfit, ends as certificate_ends};
 pub use files::Files;
 pub use frozen::{freeze, thaw};
+pub use host_health::{HostHealth, Limits, Thresholds};
 pub use load::{Environment, Loaded, LookUp, Paths};
 pub use probe::Page;
 pub use problem::{Notice, Problem};
@@ -77,6 +79,8 @@ pub struct Host {
     pub listen: Option<Listen>,
     /// `[control] group`: who may use the control socket besides root and the daemon's user.
     pub control_group: Option<String>,
+    /// `[health]`: how often the board is looked at, and from when on people hear of it.
+    pub health: HostHealth,
 }
 
 /// Where something listens or is probed.

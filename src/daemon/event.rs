@@ -6,7 +6,7 @@ use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceN
 use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
-use crate::health::Failure;
+use crate::health::{Failure, Readings};
 use crate::store::Entry;
 use crate::supervise::agenda::Outcome;
 use crate::supervise::notice::Notice;
@@ -168,6 +168,10 @@ pub enum Event {
         app: AppName,
         look: u64,
         result: Result<Tip, String>,
+    },
+    /// The board was looked at; `Err`: why that could not be done at all.
+    Sensed {
+        result: Result<Box<Readings>, String>,
     },
     /// There is a way out of this host again.
     NetworkIsBack,

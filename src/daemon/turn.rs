@@ -2,11 +2,13 @@
 //!
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `gates` what must wait, `superseding` which of
 //! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
-//! the services and probes of each app, `repairs` what is done about one that stays unwell, `configured` follows the files, `certificate` what the listener does TLS with,
-//! `schedules` what runs by the clock, `reexec` the change of the program, `telling` what people hear. Time comes in as a value; [`World::deadline`] says
+//! the services and probes of each app, `repairs` what is done about one that stays unwell, `board` what the sensors say
+//! of the host, `configured` follows the files, `certificate` what the listener does TLS with, `schedules` what runs by
+//! the clock, `reexec` the change of the program, `telling` what people hear. Time comes in as a value; [`World::deadline`] says
 //! when the next turn is due even if nothing happens.
 
 mod apps;
+pub(super) mod board;
 mod certificate;
 mod configured;
 pub(super) mod deploys;
@@ -91,6 +93,7 @@ impl World {
             Event::NotRebooted { app, why } => self.not_rebooted(now, &app, &why, &mut actions),
             Event::Scheduled { app, run, outcome } => self.schedule_ended(now, &app, run, outcome, &mut actions),
             Event::BranchSeen { app, look, result } => self.branch_seen(now, &app, look, result, &mut actions),
+            Event::Sensed { result } => self.sensed(now, result, &mut actions),
             Event::NetworkIsBack => self.network_is_back(now),
             Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
             Event::StaysBroken { notice } => self.broken_files = Some(notice),
@@ -99,6 +102,7 @@ impl World {
             Event::ClockSet => {
                 self.clock_is_held = true;
                 self.clock_set(now);
+                self.board.look_now(now);
             }
             Event::Reexec => self.ask_successor(None, &mut actions),
             Event::SuccessorChecked { result } => self.successor_checked(now, result, &mut actions),
@@ -125,7 +129,8 @@ impl World {
             [app.services.deadline(), watch, active, waiters, look, gates, agenda, runs_again]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
-        apps.chain([listener, self.certificate_deadline(), self.reexec_deadline()]).flatten().min()
+        let board = self.board.deadline().filter(|_| !self.stopping);
+        apps.chain([listener, board, self.certificate_deadline(), self.reexec_deadline()]).flatten().min()
     }
 
     /// Whatever is due by now, for every app and the listener.
@@ -138,6 +143,7 @@ impl World {
         }
         self.feed_listener(now, Input::Tick, actions);
         self.look_at_certificate_when_due(now, actions);
+        self.look_at_the_board_when_due(now, actions);
         if self.stopping && self.is_down() {
             actions.push(Action::Exit);
         }

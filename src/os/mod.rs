@@ -35,6 +35,7 @@ pub mod reap;
 pub mod reexec;
 pub mod releases;
 pub mod scribe;
+pub mod sensors;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;

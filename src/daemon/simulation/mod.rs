@@ -14,6 +14,7 @@
 //! processes   the apps' processes: born, ready, hung, dead - with a daemon or without
 //! voices      what they say of themselves
 //! proxy       where clients are sent
+//! board       what the sensors tell
 //! schedules   what runs by the clock, and what must never be untrue of it
 //! polls       the network, and what looks at branches see
 //! work        what workers do to the disk
@@ -26,6 +27,7 @@
 //! ```
 //! `PINTLE_SEED` runs one seed, `PINTLE_SEEDS` so many, `PINTLE_STEPS` each so far.
 
+mod board;
 mod gates;
 mod host;
 mod invariants;
@@ -98,6 +100,8 @@ struct Simulation {
     stops_asked: u32,
     /// No repository can be reached, since the network went.
     is_dark: bool,
+    /// What the sensors told the daemon that runs.
+    told: board::Told,
     past_deliveries: Vec<Delivery>,
     /// The host behaves well and nothing comes from outside.
     calm: bool,
@@ -145,6 +149,7 @@ impl Simulation {
             requests_made: 0,
             stops_asked: 0,
             is_dark: false,
+            told: board::Told::default(),
             past_deliveries: vec![],
             calm: false,
             turns: 0,

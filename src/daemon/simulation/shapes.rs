@@ -31,6 +31,7 @@ pub(super) fn config(random: &mut Random) -> Config {
             runtime_dir: "/run/pintle".into(),
             listen: random.percent(50).then(listen),
             control_group: None,
+            health: crate::config::HostHealth::default(),
         },
         apps: chosen.map(|app| (app.name.clone(), app)).collect(),
     }
