@@ -12,6 +12,9 @@ use crate::control::{
 };
 use std::time::Duration;
 
+/// So many lines of a failed look's output are shown.
+const EXCERPT: usize = 8;
+
 /// `pintle status`.
 pub fn run(args: &AppArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
     let app = place::app_or_all(cx, args.app.as_deref())?;
@@ -226,7 +229,22 @@ fn probe_text(probe: &ProbeView, app: AppState, style: &Style) -> String {
         (Some(false), Some(message)) => format!(": {}", super::history::one_line(message)),
         _ => String::new(),
     };
-    format!("  probe {} {verdict}{message}\n", probe.name)
+    let output = probe.output.as_deref().filter(|_| probe.healthy == Some(false)).unwrap_or_default();
+    format!("  probe {} {verdict}{message}\n{}", probe.name, excerpt(output))
+}
+
+/// The first lines of what was answered or printed, where there is more than the sentence told.
+fn excerpt(output: &str) -> String {
+    let lines: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
+    if lines.len() < 2 {
+        return String::new();
+    }
+    let clean = |line: &&str| line.chars().filter(|c| !c.is_control()).take(160).collect::<String>();
+    let mut text: String = lines.iter().take(EXCERPT).map(|line| format!("    | {}\n", clean(line))).collect();
+    if lines.len() > EXCERPT {
+        text += &format!("    | ... {} lines more in --json\n", lines.len() - EXCERPT);
+    }
+    text
 }
 
 /// When its branch was last looked at, with what result, and when it is next.

@@ -4,8 +4,8 @@ use super::host::user;
 use super::read::Section;
 use super::sheet::Sheet;
 use super::{
-    Access, App, Deploy, ProbeTarget, Ready, Rehearsal, RehearsalData, Service, Source, backup, probe, schedule,
-    service, source, step, trigger,
+    Access, App, Deploy, ProbeTarget, Ready, Rehearsal, RehearsalData, Service, Source, backup, probe, repair,
+    schedule, service, source, step, trigger,
 };
 use crate::base::{AppName, ServiceName};
 use std::collections::BTreeMap;
@@ -36,6 +36,7 @@ pub(super) fn read(sheet: &Sheet<'_>, name: AppName, definition: toml::Table) ->
         section.problem("ready", "\"probe\" needs a probe that looks at this service", advice);
     }
 
+    let repair = repair::read(root.table("repair").as_ref());
     let backed_up = backup::read(root.table("backup").as_ref(), &source.shared);
     let mut rehearsal = read_rehearsal(&root);
     settle_rehearsal(&root, &mut rehearsal, &mut services, &source.shared, &backed_up);
@@ -57,6 +58,7 @@ pub(super) fn read(sheet: &Sheet<'_>, name: AppName, definition: toml::Table) ->
         schedules,
         services,
         probes,
+        repair,
         backup: backed_up.backup,
         definition,
     }

@@ -155,6 +155,11 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
+/// When a certificate ends; `None`: it is none.
+pub fn ends(certificate: &CertificateDer<'_>) -> Option<WallTime> {
+    validity(certificate).ok().map(|(_, until)| until)
+}
+
 /// From when until when a certificate counts (RFC 5280, 4.1).
 fn validity(certificate: &CertificateDer<'_>) -> ASN1Result<(WallTime, WallTime)> {
     yasna::parse_der(certificate, |whole| {

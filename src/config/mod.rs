@@ -20,6 +20,7 @@ mod load;
 mod probe;
 mod problem;
 mod read;
+mod repair;
 mod schedule;
 #[cfg(test)]
 mod scratch;
@@ -36,12 +37,14 @@ mod units;
 mod write;
 
 pub use accept::{ACCEPTED, accept, is_accepted};
-pub use certificate::{Certificate, Half, Unfit, fingerprint};
+pub use certificate::{Certificate, Half, Unfit, ends as certificate_ends, fingerprint};
 pub use files::Files;
 pub use frozen::{freeze, thaw, without_secrets};
 pub use host_health::{HostHealth, Limits, Thresholds};
 pub use load::{Environment, Loaded, LookUp, Paths};
+pub use probe::Page;
 pub use problem::{Notice, Problem};
+pub use repair::Repair;
 pub use schedule::{At, Schedule, When};
 pub use show::{show_json, show_text};
 pub use template::{app_template, host_template};
@@ -198,6 +201,8 @@ pub struct App {
     pub services: BTreeMap<ServiceName, Service>,
     /// `[health]` first, then every `[[probe]]`; may be empty (alive is then all that is asked).
     pub probes: Vec<Probe>,
+    /// `[repair]`.
+    pub repair: Repair,
     /// `[backup]`.
     pub backup: Backup,
     /// The table the file was read from, references unresolved: what is frozen beside a release.
@@ -576,10 +581,8 @@ pub enum ProbeTarget {
     Http {
         /// Absolute `http://` or `https://`.
         url: String,
-        /// The status that is healthy.
-        expect: u16,
-        /// Text the body must contain.
-        contains: Option<String>,
+        /// Which answer is healthy.
+        page: Page,
     },
     /// GET a path of whatever address the service has.
     Service {
@@ -587,10 +590,8 @@ pub enum ProbeTarget {
         service: ServiceName,
         /// The path, beginning with '/'.
         path: String,
-        /// The status that is healthy.
-        expect: u16,
-        /// Text the body must contain.
-        contains: Option<String>,
+        /// Which answer is healthy.
+        page: Page,
     },
     /// Connect to an address (`HOST:PORT`).
     Tcp(String),
@@ -613,6 +614,8 @@ pub struct Probe {
     pub timeout: Duration,
     /// Failures in a row that mean unhealthy.
     pub failures: u32,
+    /// Failures so soon after a start of what it looks at do not count.
+    pub grace: Duration,
 }
 
 /// `[backup]`.

@@ -5,7 +5,8 @@ use super::step::unique_name;
 use super::units::{self, Misread};
 use super::{Probe, ProbeTarget};
 use crate::base::ServiceName;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The name of the probe that `[health]` is.
@@ -35,21 +36,106 @@ fn finish(section: &Section<'_>, name: String, target: Option<ProbeTarget>) -> P
         every: section.positive_duration("every").unwrap_or(Duration::from_secs(30)),
         timeout: section.positive_duration("timeout").unwrap_or(Duration::from_secs(5)),
         failures: section.count("failures", 1, 1000).unwrap_or(3),
+        grace: section.duration("grace").unwrap_or_default(),
     };
-    for key in ["expect", "contains"] {
-        let pages = matches!(probe.target, ProbeTarget::Http { .. } | ProbeTarget::Service { .. });
-        if !pages && section.has(key) {
-            section.problem(key, "is for http, or service with a path", "leave it out");
-        }
+    let asks_for_pages = matches!(probe.target, ProbeTarget::Http { .. } | ProbeTarget::Service { .. });
+    for key in OF_PAGES.into_iter().filter(|key| !asks_for_pages && section.has(key)) {
+        section.problem(key, "is for http, or service with a path", "leave it out");
+    }
+    let is_tls = matches!(&probe.target, ProbeTarget::Http { url, .. } if url.starts_with("https://"));
+    for key in ["tls_days", "ca"].into_iter().filter(|key| asks_for_pages && !is_tls && section.has(key)) {
+        section.problem(key, "is for an address that begins with https://", "leave it out");
+    }
+    if matches!(probe.target, ProbeTarget::Service { .. }) && section.has("redirects") {
+        section.problem("redirects", "is for http: a redirect leads away from the service", "leave it out");
+    }
+    if let ProbeTarget::Http { page, .. } | ProbeTarget::Service { page, .. } = &probe.target
+        && page.latency.is_some_and(|latency| latency >= probe.timeout)
+    {
+        section.problem("latency", "is not below timeout", "an answer that slow is never waited for: raise timeout");
     }
     probe
 }
 
+/// What is said of pages only.
+const OF_PAGES: [&str; 7] = ["expect", "contains", "header", "latency", "redirects", "tls_days", "ca"];
+
+/// Which answer to a GET is healthy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Any of these statuses.
+    pub expect: Vec<u16>,
+    /// Text the body (its first 64 KiB) must contain.
+    pub contains: Option<String>,
+    /// Headers it must have, each containing a text.
+    pub headers: BTreeMap<String, String>,
+    /// It must be there within this.
+    pub latency: Option<Duration>,
+    /// So many redirects are followed; one more is a failure. 0: the redirect itself is the answer.
+    pub redirects: u32,
+    /// The certificate must count for so many days more.
+    pub tls_days: Option<u32>,
+    /// PEM certificates to trust in place of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+impl Default for Page {
+    fn default() -> Page {
+        let (contains, headers, latency) = (None, BTreeMap::new(), None);
+        Page { expect: vec![200], contains, headers, latency, redirects: 0, tls_days: None, ca: None }
+    }
+}
+
+fn page(section: &Section<'_>) -> Page {
+    Page {
+        expect: statuses(section).unwrap_or(vec![200]),
+        contains: section.string("contains"),
+        headers: headers(section),
+        latency: section.positive_duration("latency"),
+        redirects: section.count("redirects", 0, 10).unwrap_or(0),
+        tls_days: section.count("tls_days", 1, 825),
+        ca: section.line("ca").map(|file| section.sheet.context.dir.join(file)),
+    }
+}
+
+/// One status or several.
+fn statuses(section: &Section<'_>) -> Option<Vec<u16>> {
+    let Some(toml::Value::Array(items)) = section.value("expect") else {
+        return section
+            .count("expect", 100, 599)
+            .and_then(|status| u16::try_from(status).ok())
+            .map(|status| vec![status]);
+    };
+    let status = |item: &toml::Value| item.as_integer().filter(|status| (100..=599).contains(status));
+    let all: Option<Vec<u16>> = items.iter().map(|item| u16::try_from(status(item)?).ok()).collect();
+    let all = all.filter(|all| !all.is_empty());
+    if all.is_none() {
+        section.problem("expect", "is not a list of statuses", "write statuses from 100 to 599, as in [200, 204]");
+    }
+    all
+}
+
+/// `{ Content-Type = "application/json" }`.
+fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
+    let Some(table) = section.table("header") else { return BTreeMap::new() };
+    let mut headers = BTreeMap::new();
+    for (name, value) in table.entries() {
+        let is_token = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        match value.as_str().filter(|text| is_token && !text.contains(char::is_control)) {
+            Some(text) => drop(headers.insert(name.to_ascii_lowercase(), text.to_owned())),
+            None => {
+                let advice = r#"write { Content-Type = "application/json" }: a header's name, and text it contains"#;
+                section.problem("header", format!("{name:?} is no header with a text"), advice);
+            }
+        }
+    }
+    headers
+}
+
 /// The one target of a probe; none or several is a problem.
 fn only_target(section: &Section<'_>, kinds: &[&'static str], services: &[&str]) -> Option<ProbeTarget> {
-    let expect = section.count("expect", 100, 599).and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
-    let contains = section.string("contains");
-    let path = section.parsed("path", page);
+    let page = page(section);
+    let path = section.parsed("path", path);
     let named: Vec<&str> = kinds.iter().copied().filter(|kind| section.has(kind)).collect();
     if named.len() != 1 {
         let wrong = match named.len() {
@@ -62,9 +148,9 @@ fn only_target(section: &Section<'_>, kinds: &[&'static str], services: &[&str])
         section.problem("path", "goes with service", "write service = \"NAME\" beside it, or the whole URL in http");
     }
     // All are read, so that a second one is checked too.
-    let http = section.parsed("http", url).map(|url| ProbeTarget::Http { url, expect, contains: contains.clone() });
+    let http = section.parsed("http", url).map(|url| ProbeTarget::Http { url, page: page.clone() });
     let service = section.parsed("service", |text| known_service(text, services)).map(|service| match path {
-        Some(path) => ProbeTarget::Service { service, path, expect, contains },
+        Some(path) => ProbeTarget::Service { service, path, page },
         None => ProbeTarget::Alive(service),
     });
     if !kinds.contains(&"tcp") {
@@ -86,7 +172,7 @@ fn url(text: &str) -> Result<String, Misread> {
     }
 }
 
-fn page(text: &str) -> Result<String, Misread> {
+fn path(text: &str) -> Result<String, Misread> {
     let good = text.starts_with('/') && !text.contains(|c: char| c.is_whitespace() || c.is_control());
     if good { Ok(text.into()) } else { Err(Misread::new("is not a page", r#"begin with '/', as in "/health""#)) }
 }

@@ -3,7 +3,7 @@
 //! Where a text came from `${NAME}`, the reference is shown: what it stands for may be a secret.
 
 use super::units::{write_duration, write_signal, write_size};
-use super::{App, Command, Generic, Nginx, Probe, ProbeTarget, Schedule, Service, Step, Trigger, When};
+use super::{App, Command, Generic, Nginx, Page, Probe, ProbeTarget, Repair, Schedule, Service, Step, Trigger, When};
 use super::{app, generic, probe, service, step, trigger, write};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -48,6 +48,7 @@ fn meant(app: &App) -> Table {
         Value::Table(shown)
     });
     root.insert("probe".into(), Value::Array(others.collect()));
+    root.insert("repair".into(), Value::Table(repair(&app.repair)));
     root.insert("backup".into(), Value::Table(backup(app)));
     as_written(&mut root, &app.definition);
     root
@@ -188,20 +189,15 @@ fn shown_nginx(nginx: &Nginx) -> Table {
 }
 
 fn shown_probe(probe: &Probe) -> Table {
-    let page = |expect: u16, contains: &Option<String>| {
-        let mut page = table([("expect", number(expect))]);
-        page.extend(contains.iter().map(|contains| ("contains".to_owned(), text(contains))));
-        page
-    };
     let mut shown = match &probe.target {
-        ProbeTarget::Http { url, expect, contains } => {
+        ProbeTarget::Http { url, page } => {
             let mut shown = table([("http", text(url))]);
-            shown.extend(page(*expect, contains));
+            shown.extend(shown_page(page));
             shown
         }
-        ProbeTarget::Service { service, path, expect, contains } => {
+        ProbeTarget::Service { service, path, page } => {
             let mut shown = table([("service", text(service)), ("path", text(path))]);
-            shown.extend(page(*expect, contains));
+            shown.extend(shown_page(page));
             shown
         }
         ProbeTarget::Tcp(address) => table([("tcp", text(address))]),
@@ -212,7 +208,35 @@ fn shown_probe(probe: &Probe) -> Table {
         ("every", text(write_duration(probe.every))),
         ("timeout", text(write_duration(probe.timeout))),
         ("failures", number(probe.failures)),
+        ("grace", text(write_duration(probe.grace))),
     ]));
+    shown
+}
+
+fn shown_page(page: &Page) -> Table {
+    let expect = match page.expect.as_slice() {
+        [one] => number(*one),
+        several => Value::Array(several.iter().map(|status| number(*status)).collect()),
+    };
+    let mut shown = table([("expect", expect)]);
+    shown.extend(page.contains.iter().map(|contains| ("contains".to_owned(), text(contains))));
+    if !page.headers.is_empty() {
+        shown.insert("header".into(), env(&page.headers));
+    }
+    shown.extend(page.latency.map(|latency| ("latency".to_owned(), text(write_duration(latency)))));
+    if page.redirects > 0 {
+        shown.insert("redirects".into(), number(page.redirects));
+    }
+    shown.extend(page.tls_days.map(|days| ("tls_days".to_owned(), number(days))));
+    shown.extend(page.ca.iter().map(|file| ("ca".to_owned(), text(file.display()))));
+    shown
+}
+
+fn repair(repair: &Repair) -> Table {
+    let mut shown = table([("units", list(&repair.units)), ("reboot", Value::Boolean(repair.reboots_per_day > 0))]);
+    if repair.reboots_per_day > 0 {
+        shown.insert("reboots_per_day".into(), number(repair.reboots_per_day));
+    }
     shown
 }
 

@@ -240,6 +240,10 @@ secret = { file = "secrets/@NAME@" }
 #contains = "healthy"
 #every = "30s"
 #timeout = "5s"
+# Failures so soon after a start do not count.
+#grace = "0s"
+# Any of several statuses: expect = [200, 204]. A header: header = { Content-Type = "text/html" }. Not slower than this:
+#latency = "2s"
 # So many failures in a row mean unhealthy: a deploy in probation is rolled back, later the services are restarted.
 #failures = 3
 
@@ -248,11 +252,20 @@ secret = { file = "secrets/@NAME@" }
 #name = "dicom"
 #tcp = "127.0.0.1:11112"
 
-# What cron did for the application.
+# What is done when it stays unhealthy although its services were restarted; both need a daemon that runs as root.
+#[repair]
+#units = ["postgresql.service"]
+#reboot = true
+#reboots_per_day = 1
+
+# What cron did for the application: in the live release, as its user, one at a time; `pintle status` shows the last run
+# and the next. Or at a time of day: at = "03:30", at = "Mon 03:30".
 #[[schedule]]
 #name = "digest"
 #every = "24h"
 #run = "python3 manage.py digest"
+#timeout = "1h"
+#env = { LOG_LEVEL = "info" }
 
 # What is copied before each deploy; without this section the shared paths are.
 [backup]

@@ -282,6 +282,9 @@ pub struct ProbeView {
     pub healthy: Option<bool>,
     /// What the last failure said.
     pub message: Option<String>,
+    /// The beginning of the answer, or the end of the command's output, that the last look failed by: 4 KiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

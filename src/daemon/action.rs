@@ -136,6 +136,15 @@ pub enum Action {
         probe: Box<Probe>,
         release: ReleaseName,
     },
+    /// Restart units of systemd because an app stays unhealthy; answered by `UnitsRestarted`.
+    RestartUnits {
+        app: AppName,
+        units: Vec<String>,
+    },
+    /// Reboot the host because an app stays unhealthy; answered by `NotRebooted`, should it not be.
+    Reboot {
+        app: AppName,
+    },
     /// Run a scheduled command in the live release; answered by `Scheduled`.
     RunSchedule {
         app: Arc<App>,

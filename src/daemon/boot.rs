@@ -297,6 +297,7 @@ impl AppWorld {
             // A clock that shows less than it did has not been set yet: as if it had been a moment ago.
             let beginnings = known.begun.iter().rev();
             self.begun = beginnings.map(|at| Beginning::ago(now.mono, now.wall.since(*at))).collect();
+            self.reboots = known.reboots.clone();
             self.agenda = Agenda::remembering(known.schedules.clone());
             self.hold_what_was_stopped(known);
         }

@@ -6,7 +6,7 @@ use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceN
 use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
-use crate::health::Readings;
+use crate::health::{Failure, Readings};
 use crate::store::Entry;
 use crate::supervise::agenda::Outcome;
 use crate::supervise::notice::Notice;
@@ -145,13 +145,23 @@ pub enum Event {
         app: AppName,
         watch: u64,
         index: usize,
-        result: Result<(), String>,
+        result: Result<(), Failure>,
     },
     /// A scheduled command ended.
     Scheduled {
         app: AppName,
         run: u64,
         outcome: Outcome,
+    },
+    /// Units of systemd were restarted, or could not be.
+    UnitsRestarted {
+        app: AppName,
+        result: Result<(), String>,
+    },
+    /// The host could not be rebooted.
+    NotRebooted {
+        app: AppName,
+        why: String,
     },
     /// A look at an app's branch ended; `Err`: why it saw nothing.
     BranchSeen {

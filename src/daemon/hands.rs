@@ -3,8 +3,8 @@
 //!
 //! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours,
 //! `board` asks the sensors, `certificate` finds or makes what it does TLS with, `looks` looks at what runs and sends
-//! clients on, `branches` at where the apps come from, `schedules` runs what the clock says, `replies` knows who waits
-//! for an answer.
+//! clients on, `branches` at where the apps come from, `schedules` runs what the clock says, `repairs` reaches beyond
+//! the apps, `replies` knows who waits for an answer.
 
 mod board;
 mod branches;
@@ -12,6 +12,7 @@ mod certificate;
 mod check;
 mod listener;
 mod looks;
+mod repairs;
 mod replies;
 mod running;
 mod schedules;
@@ -155,6 +156,8 @@ impl Hands {
                     bench.post.send(Event::Resolved { from, asked, commit });
                 });
             }
+            Action::RestartUnits { app, units } => return self.restart_units(app, units),
+            Action::Reboot { app } => return self.reboot(app),
             Action::RunSchedule { app, release, commit, schedule, run } => {
                 return self.run_schedule(app, release, commit, *schedule, run);
             }

@@ -105,7 +105,8 @@ impl World {
         let probes = app.watch.iter().flat_map(|watch| watch.looks()).map(|(name, last)| ProbeView {
             name: name.to_string(),
             healthy: last.map(|look| look.is_ok()),
-            message: last.and_then(|look| look.clone().err()),
+            message: last.and_then(|look| look.as_ref().err()).map(|failure| failure.said.clone()),
+            output: last.and_then(|look| look.as_ref().err()).and_then(|failure| failure.output.clone()),
         });
         AppView {
             app: app.config.name.clone(),

@@ -2,9 +2,10 @@
 //!
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `gates` what must wait, `superseding` which of
 //! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
-//! the services and probes of each app, `board` what the sensors say of the host and `sampling` what is kept of it,
-//! `configured` follows the files, `certificate` what the listener does TLS with, `schedules` what runs by the clock,
-//! `reexec` the change of the program, `telling` what people hear. Time comes in as a value; [`World::deadline`] says
+//! the services and probes of each app, `repairs` what is done about one that stays unwell, `board` what the sensors say
+//! of the host and `sampling` what is kept of it, `configured` follows the files, `certificate` what the listener does TLS
+//! with, `schedules` what runs by the clock, `reexec` the change of the program, `telling` what people hear. Time comes in
+//! as a value; [`World::deadline`] says
 //! when the next turn is due even if nothing happens.
 
 mod apps;
@@ -16,6 +17,7 @@ mod gates;
 mod intake;
 mod polling;
 mod reexec;
+mod repairs;
 mod sampling;
 mod schedules;
 mod superseding;
@@ -89,6 +91,8 @@ impl World {
             Event::Probed { app, watch, index, result } => {
                 self.probed(now, &app, watch, index, result, &mut actions);
             }
+            Event::UnitsRestarted { app, result } => self.units_restarted(now, &app, result, &mut actions),
+            Event::NotRebooted { app, why } => self.not_rebooted(now, &app, &why, &mut actions),
             Event::Scheduled { app, run, outcome } => self.schedule_ended(now, &app, run, outcome, &mut actions),
             Event::BranchSeen { app, look, result } => self.branch_seen(now, &app, look, result, &mut actions),
             Event::Sensed { result } => self.sensed(now, result, &mut actions),
@@ -122,8 +126,9 @@ impl World {
             let look = Some(&app.lookout).filter(|_| !self.stopping && !app.removed);
             let look = look.and_then(|lookout| lookout.deadline(runs));
             let gates = app.gates_due.filter(|_| !self.stopping);
+            let runs_again = app.runs_again_at();
             let agenda = app.agenda.deadline().filter(|_| !self.stopping);
-            [app.services.deadline(), watch, active, waiters, look, gates, agenda]
+            [app.services.deadline(), watch, active, waiters, look, gates, agenda, runs_again]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
         let board = self.board.deadline().filter(|_| !self.stopping);
@@ -174,6 +179,7 @@ impl World {
             },
             Some(Pending::Samples { rows }) => self.samples_recorded(rows, result, actions),
             Some(Pending::Approval { app, number, to }) => self.approved(now, &app, number, to, result, actions),
+            Some(Pending::Reboot { app }) => self.reboot_is_written(now, &app, result, actions),
             // One that cannot be written down runs all the same.
             Some(Pending::Schedule { app, schedule, run }) => self.begin_schedule(now, &app, *schedule, run, actions),
             Some(Pending::Forgiveness { app: name, commit, to }) => {

@@ -3,16 +3,16 @@
 use super::event::{RequestId, Thawed, Token};
 use super::seen::{RefusedLately, SeenDeliveries};
 pub use super::turn::board::Board;
-use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
+use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
 use crate::config::{App, Certificate, Listen, Schedule, Tls};
 use crate::control::Answer;
 use crate::deploy::{Deployment, Lookout, Tried};
 use crate::health::record::{Row, Tail};
-use crate::health::{Recorder, Watch};
+use crate::health::{Ladder, Recorder, Watch};
 use crate::store::{AppSnapshot, Entry};
 use crate::supervise::{Agenda, Instance, Services};
 use jiff::tz::TimeZone;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub(super) enum Pending {
     Wish { app: AppName, to: RequestId, facts: Vec<Entry> },
     /// A person's approval of a deployment that waits for it.
     Approval { app: AppName, number: DeployId, to: RequestId },
+    /// A reboot of the host for the sake of an app: the next daemon is to know of it.
+    Reboot { app: AppName },
     /// A scheduled command that begins once it is known that it does.
     Schedule { app: AppName, schedule: Box<Schedule>, run: u64 },
     /// A commit whose quarantine is lifted once that is written.
@@ -203,10 +205,12 @@ pub struct AppWorld {
     pub unwell: Option<String>,
     /// A changed definition of the live release that is still on trial.
     pub(super) applied: Option<Applied>,
-    /// When its services were last restarted because it was unhealthy.
-    pub(super) repaired_at: Option<Duration>,
-    /// How often it was since it was last healthy.
-    pub(super) repairs: u32,
+    /// How far repairs have come.
+    pub(super) ladder: Ladder,
+    /// When the host was rebooted because it stayed unhealthy, the last first.
+    pub(super) reboots: Vec<WallTime>,
+    /// Services that keep ending, as people were told.
+    pub(super) looping: BTreeSet<ServiceName>,
     /// Its scheduled commands.
     pub agenda: Agenda,
     /// The definition that the agenda follows.
@@ -306,8 +310,9 @@ impl AppWorld {
             eager_until: None,
             unwell: None,
             applied: None,
-            repaired_at: None,
-            repairs: 0,
+            ladder: Ladder::default(),
+            reboots: vec![],
+            looping: BTreeSet::new(),
             agenda: Agenda::default(),
             planned_by: None,
             scheduled_in: BTreeMap::new(),

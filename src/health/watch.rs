@@ -6,6 +6,26 @@
 use crate::config::Probe;
 use std::time::Duration;
 
+/// What a failed look saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// In a sentence.
+    pub said: String,
+    /// The beginning of the answer's body, or the end of the command's output; bounded.
+    pub output: Option<String>,
+}
+
+impl From<String> for Failure {
+    fn from(said: String) -> Failure {
+        Failure { said, output: None }
+    }
+}
+impl From<&str> for Failure {
+    fn from(said: &str) -> Failure {
+        said.to_owned().into()
+    }
+}
+
 /// How closely it looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -32,7 +52,7 @@ struct Watched {
     in_flight: bool,
     gap: Duration,
     bad_in_a_row: u32,
-    last: Option<Result<(), String>>,
+    last: Option<Result<(), Failure>>,
 }
 
 /// The probes of one running release.
@@ -96,12 +116,20 @@ impl Watch {
         due
     }
 
-    /// Takes a look's result.
-    pub fn seen(&mut self, now: Duration, index: usize, result: Result<(), String>) {
+    /// The probe that a look was of.
+    pub fn probe(&self, index: usize) -> Option<&Probe> {
+        self.watched.get(index).map(|watched| &watched.probe)
+    }
+
+    /// Takes a look's result; a failure that is excused is shown and does not count.
+    pub fn seen(&mut self, now: Duration, index: usize, result: Result<(), Failure>, is_excused: bool) {
         let mode = self.mode;
         let Some(watched) = self.watched.get_mut(index) else { return };
         watched.in_flight = false;
-        watched.bad_in_a_row = if result.is_ok() { 0 } else { watched.bad_in_a_row.saturating_add(1) };
+        watched.bad_in_a_row = match &result {
+            Ok(()) => 0,
+            Err(_) => watched.bad_in_a_row.saturating_add(u32::from(!is_excused)),
+        };
         watched.last = Some(result);
         watched.due = now + gap(mode, watched);
         watched.gap = (watched.gap * 2).min(LONGEST_EAGER_GAP);
@@ -112,24 +140,30 @@ impl Watch {
         for watched in &self.watched {
             let limit = watched.probe.failures.max(1);
             if let (Some(Err(why)), true) = (&watched.last, watched.bad_in_a_row >= limit) {
-                return Verdict::Unwell(format!("{}: {why}", watched.probe.name));
+                return Verdict::Unwell(format!("{}: {}", watched.probe.name, why.said));
             }
         }
         let all_good = self.watched.iter().all(|watched| matches!(watched.last, Some(Ok(()))));
         if all_good { Verdict::Well } else { Verdict::Unknown }
     }
 
+    /// The probes that failed as often in a row as their limits say.
+    pub fn failing(&self) -> impl Iterator<Item = &Probe> {
+        let failed = |watched: &&Watched| watched.bad_in_a_row >= watched.probe.failures.max(1);
+        self.watched.iter().filter(failed).map(|watched| &watched.probe)
+    }
+
     /// What the last failing look said, for the explanation of a verify that ran out of time.
     pub fn last_failure(&self) -> Option<String> {
         self.watched.iter().find_map(|watched| match &watched.last {
-            Some(Err(why)) => Some(format!("{}: {why}", watched.probe.name)),
+            Some(Err(why)) => Some(format!("{}: {}", watched.probe.name, why.said)),
             Some(Ok(())) => None,
             None => Some(format!("{}: no answer yet", watched.probe.name)),
         })
     }
 
     /// Name and last result of every probe.
-    pub fn looks(&self) -> impl Iterator<Item = (&str, Option<&Result<(), String>>)> {
+    pub fn looks(&self) -> impl Iterator<Item = (&str, Option<&Result<(), Failure>>)> {
         self.watched.iter().map(|watched| (watched.probe.name.as_str(), watched.last.as_ref()))
     }
 }
@@ -151,9 +185,9 @@ mod tests {
 
     fn probe(name: &str, failures: u32) -> Probe {
         let target = ProbeTarget::Tcp("127.0.0.1:1".into());
-        Probe { name: name.into(), target, every: 30 * SECOND, timeout: SECOND, failures }
+        Probe { name: name.into(), target, every: 30 * SECOND, timeout: SECOND, failures, grace: Duration::ZERO }
     }
-    fn bad() -> Result<(), String> {
+    fn bad() -> Result<(), Failure> {
         Err("HTTP 500".into())
     }
 
@@ -162,13 +196,13 @@ mod tests {
         let mut watch = Watch::eager(&[probe("health", 3), probe("dicom", 3)], SECOND, 1);
         assert_eq!(watch.due(SECOND).len(), 2);
         assert_eq!(watch.due(SECOND).len(), 0, "never two looks at once");
-        watch.seen(SECOND, 0, Ok(()));
-        watch.seen(SECOND, 1, bad());
+        watch.seen(SECOND, 0, Ok(()), false);
+        watch.seen(SECOND, 1, bad(), false);
         assert_eq!(watch.verdict(), Verdict::Unknown);
         let due = watch.deadline().unwrap();
         assert!(due - SECOND <= Duration::from_millis(50));
         assert_eq!(watch.due(due).len(), 2);
-        watch.seen(due, 1, Ok(()));
+        watch.seen(due, 1, Ok(()), false);
         assert_eq!(watch.verdict(), Verdict::Well);
     }
 
@@ -179,12 +213,26 @@ mod tests {
         let verdicts: Vec<bool> = [bad(), bad(), Ok(()), bad(), bad(), bad()]
             .into_iter()
             .map(|result| {
-                watch.seen(SECOND, 0, result);
+                watch.seen(SECOND, 0, result, false);
                 matches!(watch.verdict(), Verdict::Unwell(_))
             })
             .collect();
         assert_eq!(verdicts, [false, false, false, false, false, true]);
         assert_eq!(watch.verdict(), Verdict::Unwell("health: HTTP 500".into()));
+    }
+
+    #[test]
+    fn what_is_excused_is_shown_and_does_not_count() {
+        let mut watch = Watch::eager(&[probe("health", 2)], SECOND, 1);
+        watch.steady(SECOND);
+        for is_excused in [true, true, true, false] {
+            watch.seen(SECOND, 0, bad(), is_excused);
+            assert_eq!(watch.verdict(), Verdict::Unknown);
+        }
+        assert_eq!(watch.last_failure().as_deref(), Some("health: HTTP 500"));
+        assert_eq!(watch.failing().count(), 0);
+        watch.seen(SECOND, 0, bad(), false);
+        assert_eq!(watch.failing().count(), 1);
     }
 
     #[test]

@@ -3,8 +3,11 @@
 //! What was seen comes back as a sentence. Line: how often to ask, and what an answer means, is decided by the health
 //! room.
 
+mod tls;
+
 use crate::base::Span;
-use crate::config::Address;
+use crate::config::{Address, Page};
+use crate::health::Failure;
 use crate::os::sockets;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -13,34 +16,38 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
+use ureq::tls::{RootCerts, TlsConfig};
 
 /// What is read of an answer's body.
 const BODY_MAX: u64 = 64 << 10;
 /// What is read of an answer's head.
 const HEAD_MAX: usize = 16 << 10;
 
-/// Which answer is healthy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expect<'a> {
-    /// Its status.
-    pub status: u16,
-    /// What its body (the first 64 KiB) must contain.
-    pub contains: Option<&'a str>,
-}
+/// What is kept of the body of an answer that is not well.
+const KEPT: usize = 4 << 10;
 
-/// GETs `url` (`http://` or `https://`). No redirect is followed, no proxy used, no connection kept.
-pub fn http(url: &str, expect: Expect<'_>, timeout: Duration) -> Result<(), String> {
-    get(url, timeout).and_then(|answer| judge(&answer, expect))
+/// GETs `url` (`http://` or `https://`, by certificates that the system or the page's own file vouches for). No proxy
+/// is used, no connection kept, no redirect followed but those that the page allows.
+pub fn http(url: &str, page: &Page, timeout: Duration) -> Result<(), Failure> {
+    let began = Instant::now();
+    let answer = get(url, page, timeout)?;
+    judge(&answer, page, began.elapsed())?;
+    match page.tls_days {
+        Some(days) => Ok(tls::lasts(url, days, timeout)?),
+        None => Ok(()),
+    }
 }
 
 /// GETs `path` from whatever listens on `address`.
-pub fn http_at(address: &Address, path: &str, expect: Expect<'_>, timeout: Duration) -> Result<(), String> {
-    get_at(address, path, timeout).and_then(|answer| judge(&answer, expect))
+pub fn http_at(address: &Address, path: &str, page: &Page, timeout: Duration) -> Result<(), Failure> {
+    let began = Instant::now();
+    let answer = get_at(address, path, page, timeout)?;
+    judge(&answer, page, began.elapsed())
 }
 
 /// Whether a GET of `path` from `address` is answered at all, however.
 pub fn answers_at(address: &Address, path: &str, timeout: Duration) -> bool {
-    get_at(address, path, timeout).is_ok()
+    get_at(address, path, &Page::default(), timeout).is_ok()
 }
 
 /// Connects to `address` (`HOST:PORT`) and hangs up.
@@ -61,27 +68,32 @@ pub fn tcp(address: &str, timeout: Duration) -> Result<(), String> {
 /// What came back.
 struct Answer {
     status: u16,
+    /// Names in lower case.
+    headers: Vec<(String, String)>,
     body: Vec<u8>,
     /// The body broke off.
     broken: Option<String>,
 }
 
-fn get(url: &str, timeout: Duration) -> Result<Answer, String> {
-    let request = agent().get(url).config().timeout_global(Some(timeout)).build();
+fn get(url: &str, page: &Page, timeout: Duration) -> Result<Answer, String> {
+    let agent = match &page.ca {
+        Some(ca) => tls::agent_that_trusts(ca)?,
+        None => agent().clone(),
+    };
+    let request = agent.get(url).config().timeout_global(Some(timeout)).max_redirects(page.redirects).build();
     let answer = request.call().map_err(|error| in_words(error, timeout))?;
     let status = answer.status().as_u16();
+    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
     let mut body = Vec::new();
     let read = answer.into_body().into_reader().take(BODY_MAX).read_to_end(&mut body);
-    Ok(Answer { status, body, broken: read.err().map(|error| seen(&error, timeout)) })
+    Ok(Answer { status, headers, body, broken: read.err().map(|error| seen(&error, timeout)) })
 }
 
-fn get_at(address: &Address, path: &str, timeout: Duration) -> Result<Answer, String> {
+fn get_at(address: &Address, path: &str, page: &Page, timeout: Duration) -> Result<Answer, String> {
     match address {
-        Address::Tcp(address) => get(&format!("http://{}{path}", reachable(*address)), timeout),
-        Address::Unix(socket) => {
-            let (status, body) = get_over_unix(socket, path, timeout).map_err(|error| seen(&error, timeout))?;
-            Ok(Answer { status, body, broken: None })
-        }
+        Address::Tcp(address) => get(&format!("http://{}{path}", reachable(*address)), page, timeout),
+        Address::Unix(socket) => get_over_unix(socket, path, timeout).map_err(|error| seen(&error, timeout)),
     }
 }
 
@@ -93,37 +105,62 @@ pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// One for all probes, made when the first is: certificates are read when the first `https` is asked.
+/// One for all probes that trust whom the system trusts, made when the first is: certificates are read when the first
+/// `https` is asked.
 fn agent() -> &'static ureq::Agent {
     static AGENT: OnceLock<ureq::Agent> = OnceLock::new();
-    AGENT.get_or_init(|| {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .max_idle_connections(0)
-            .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")));
-        ureq::Agent::new_with_config(config.build())
-    })
+    AGENT.get_or_init(|| agent_with(RootCerts::PlatformVerifier))
 }
 
-fn judge(answer: &Answer, expect: Expect<'_>) -> Result<(), String> {
+fn agent_with(trusted: RootCerts) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_idle_connections(0)
+        .tls_config(TlsConfig::builder().root_certs(trusted).build())
+        .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")));
+    ureq::Agent::new_with_config(config.build())
+}
+
+fn judge(answer: &Answer, page: &Page, took: Duration) -> Result<(), Failure> {
     // A body that breaks off is of interest only where it was asked for.
-    if let (Some(why), Some(_)) = (&answer.broken, expect.contains) {
-        return Err(why.clone());
+    if let (Some(why), Some(_)) = (&answer.broken, &page.contains) {
+        return Err(why.clone().into());
     }
     let text = String::from_utf8_lossy(&answer.body);
+    let failure = |said: String| Err(Failure { said, output: kept(&text) });
     let line = first_line(&text);
-    if answer.status != expect.status {
+    if !page.expect.contains(&answer.status) {
         let told = if line.is_empty() { String::new() } else { format!(": {line}") };
-        return Err(format!("HTTP {} instead of {}{told}", answer.status, expect.status));
+        let expected: Vec<String> = page.expect.iter().map(ToString::to_string).collect();
+        return failure(format!("HTTP {} instead of {}{told}", answer.status, expected.join(" or ")));
     }
-    match expect.contains {
-        Some(wanted) if !text.contains(wanted) => {
-            Err(format!("the answer does not contain {wanted:?} but begins {line:?}"))
+    if let Some(wanted) = page.contains.as_ref().filter(|wanted| !text.contains(wanted.as_str())) {
+        return failure(format!("the answer does not contain {wanted:?} but begins {line:?}"));
+    }
+    for (name, wanted) in &page.headers {
+        let mut there = answer.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value).peekable();
+        let Some(first) = there.peek().map(|value| first_line(value)) else {
+            return failure(format!("the answer has no header {name}"));
+        };
+        if !there.any(|value| value.contains(wanted)) {
+            return failure(format!("its header {name} is {first:?}, which does not contain {wanted:?}"));
         }
-        _ => Ok(()),
     }
+    match page.latency.filter(|limit| took > *limit) {
+        Some(limit) => failure(format!("the answer took {}, more than {}", Span(took), Span(limit))),
+        None => Ok(()),
+    }
+}
+
+/// The beginning of a body, for whoever looks for the reason.
+fn kept(text: &str) -> Option<String> {
+    let mut end = KEPT.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let kept: String = text[..end].chars().filter(|c| !c.is_control() || *c == '\n').collect();
+    Some(kept.trim_end().to_owned()).filter(|kept| !kept.is_empty())
 }
 
 /// The first line with text, without what would upset a terminal, at most 200 characters.
@@ -136,6 +173,7 @@ fn in_words(error: ureq::Error, timeout: Duration) -> String {
     match error {
         ureq::Error::Io(error) => seen(&error, timeout),
         ureq::Error::Timeout(_) => no_answer(timeout),
+        ureq::Error::TooManyRedirects => "it redirects more often than the probe follows".into(),
         ureq::Error::HostNotFound => "the host's name is not known".into(),
         error => error.to_string(),
     }
@@ -173,8 +211,8 @@ pub fn resolve(address: &str, timeout: Duration) -> Result<Vec<SocketAddr>, Stri
     }
 }
 
-/// The little of HTTP/1.1 that one GET over a Unix socket takes: status and the first 64 KiB of the body.
-fn get_over_unix(socket: &Path, path: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)> {
+/// The little of HTTP/1.1 that one GET over a Unix socket takes: status, headers and the first 64 KiB of the body.
+fn get_over_unix(socket: &Path, path: &str, timeout: Duration) -> io::Result<Answer> {
     let deadline = Instant::now() + timeout;
     if path.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} cannot be asked for")));
@@ -205,7 +243,7 @@ impl Read for Deadlined {
     }
 }
 
-fn read_answer(mut stream: impl Read) -> io::Result<(u16, Vec<u8>)> {
+fn read_answer(mut stream: impl Read) -> io::Result<Answer> {
     let strange = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP answer: {what}"));
     loop {
         let head = read_head(&mut stream)?;
@@ -218,8 +256,9 @@ fn read_answer(mut stream: impl Read) -> io::Result<(u16, Vec<u8>)> {
             continue;
         }
         let headers = lines.filter_map(|line| line.split_once(':'));
-        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim())).collect::<Vec<_>>();
-        let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+        let named = |(name, value): (&str, &str)| (name.trim().to_ascii_lowercase(), value.trim().to_owned());
+        let headers: Vec<(String, String)> = headers.map(named).collect();
+        let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
         let chunked = header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
         let length = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(u64::MAX);
         let mut body = Vec::new();
@@ -228,7 +267,7 @@ fn read_answer(mut stream: impl Read) -> io::Result<(u16, Vec<u8>)> {
         } else {
             stream.take(length.min(BODY_MAX)).read_to_end(&mut body)?;
         }
-        return Ok((status, body));
+        return Ok(Answer { status, headers, body, broken: None });
     }
 }
 

@@ -20,6 +20,7 @@ mod doctor;
 mod examples;
 mod forges;
 mod gates;
+mod health;
 mod health_history;
 mod hostile;
 mod listener;

@@ -25,7 +25,9 @@ pub fn ask(cx: &Context<'_>, name: &AppName) -> Result<Vec<ProbeView>, Failure> 
     let cancel = Cancel::new().map_err(|error| Failure::io(&error))?;
     let look = |aim: Aim| {
         let seen = work::look(&aim, &cancel, None);
-        ProbeView { name: aim.probe.name, healthy: Some(seen.is_ok()), message: seen.err() }
+        let healthy = Some(seen.is_ok());
+        let (message, output) = seen.err().map(|failure| (failure.said, failure.output)).unzip();
+        ProbeView { name: aim.probe.name, healthy, message, output: output.flatten() }
     };
     let looked = std::thread::scope(|scope| {
         let aims = app.probes.iter().filter_map(|probe| aim(&app, probe));
@@ -99,7 +101,7 @@ mod tests {
 
     fn probe(name: &str, healthy: Option<bool>) -> ProbeView {
         let message = (healthy == Some(false)).then(|| format!("{name}: HTTP 500"));
-        ProbeView { name: name.into(), healthy, message }
+        ProbeView { name: name.into(), healthy, message, output: None }
     }
 
     #[test]

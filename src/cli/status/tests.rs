@@ -42,6 +42,7 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
         name: name.into(),
         healthy,
         message: message.map(str::to_owned),
+        output: message.filter(|_| healthy == Some(false)).map(|_| "HTTP 500\nTraceback\n  boom".to_string()),
     };
     let report = StatusReport {
         daemon: DaemonView { pid: 812, version: "0.1.0".into(), uptime_seconds: 273_600 },
@@ -176,6 +177,9 @@ shop: degraded, 000042-4f2a1c9, deployment 000043 under way
   tidy      every 1d  -                    -                  -  when the clock is set
   probe health ok
   probe dicom failing: refused
+    | HTTP 500
+    | Traceback
+    |   boom
 
 fresh: stopped, no release yet
   branch not looked at yet, next look when the network comes back

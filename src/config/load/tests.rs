@@ -40,7 +40,7 @@ fn defaults_are_those_of_the_contract() {
         (probe.name.as_str(), probe.every, probe.timeout, probe.failures),
         ("health", seconds(30), seconds(5), 3)
     );
-    assert!(matches!(probe.target, ProbeTarget::Service { expect: 200, contains: None, .. }));
+    assert!(matches!(&probe.target, ProbeTarget::Service { page, .. } if *page == Page::default()));
     let paths = vec![PathBuf::from("data")];
     let backup = Backup { paths, sqlite: Vec::new(), keep: 5, keep_for: None, before_deploy: true };
     assert_eq!(app.backup, backup);

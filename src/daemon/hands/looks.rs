@@ -6,6 +6,7 @@ use crate::base::{AppName, InstanceId, ReleaseName, ServiceName};
 use crate::config::{Address, App, Probe, ProbeTarget, Service};
 use crate::daemon::event::Event;
 use crate::daemon::work::{self, Aim, Bench};
+use crate::health::Failure;
 use crate::os::cancel::Cancel;
 use crate::os::command::Spec;
 use crate::os::probe;
@@ -150,7 +151,7 @@ fn look_at(probes: &[(Probe, String)], address: &Address) -> Result<(), String> 
         let probe = Probe { timeout: probe.timeout.min(LOOK), ..probe.clone() };
         let name = probe.name.clone();
         work::look(&Aim { probe, at: Some((address.clone(), path.clone())) }, &cancel, None)
-            .map_err(|why| format!("{name}: {why}"))
+            .map_err(|failure| format!("{name}: {}", failure.said))
     })
 }
 
@@ -161,7 +162,7 @@ fn probe_once(
     name: &AppName,
     probe: &Probe,
     release: &ReleaseName,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let cancel = Cancel::new().map_err(|error| error.to_string())?;
     let command = match (&probe.target, app) {
         (ProbeTarget::Run(command), Some(app)) => {

@@ -124,7 +124,7 @@ impl Simulation {
             Due::Speak { pid } => self.speak(pid),
             Due::Hang { pid } => self.hang(pid),
             Due::Look { app, watch, index, release } => {
-                let result = self.look(&app, &release);
+                let result = self.look(&app, &release).map_err(Into::into);
                 self.turn(Event::Probed { app, watch, index, result });
             }
             Due::Peek { instance } => {
@@ -195,6 +195,7 @@ impl Simulation {
             match action {
                 Action::Exit => return self.exit(),
                 Action::Reexec => return self.reexec(),
+                Action::Reboot { app } if self.is_rebooted(&app) => return self.power_cut(),
                 action => self.act(action),
             }
         }
@@ -243,6 +244,9 @@ impl Simulation {
                 let tip = reachable.then(|| self.branches[&asked.app].tip());
                 self.soon(Duration::from_secs(5), Due::Hear(Event::Resolved { from, asked, commit: tip }));
             }
+            Action::RestartUnits { app, units } => self.restart_units(app, &units),
+            // That ends the turn, or does not happen: taken care of there.
+            Action::Reboot { .. } => {}
             Action::Sense => self.sense(),
             Action::RunSchedule { app, release, schedule, run, .. } => {
                 self.begin_a_command(&app.name, &release, &schedule, run);
@@ -310,6 +314,7 @@ impl Simulation {
 
     pub(super) fn set_the_clock(&mut self, by: i64) {
         self.promises.passages.clock_was_set();
+        self.promises.clock_was_set_at.push(self.now.mono);
         self.now.wall = WallTime(self.now.wall.0 + by);
         self.trace.note(self.now, || format!("-- the wall clock jumps by {by} ms"));
     }

@@ -53,6 +53,11 @@ pub(super) struct Promises {
     at_begin: BTreeMap<DeployId, Option<ReleaseName>>,
     /// When each app's services were last restarted because it was unhealthy.
     pub(super) repaired: BTreeMap<AppName, Duration>,
+    /// When a repair of it last reached beyond its services.
+    pub(super) reached_beyond: BTreeMap<AppName, Duration>,
+    /// When the host was rebooted for its sake.
+    pub(super) reboots: BTreeMap<AppName, Vec<Duration>>,
+    pub(super) clock_was_set_at: Vec<Duration>,
     /// How often somebody asked for a new program since it last took over.
     pub(super) reexecs_asked: u32,
     pub(super) successor_is_fit: bool,

@@ -4,8 +4,8 @@ use super::random::Random;
 use crate::base::{AppName, Bytes, ScheduleName, ServiceName};
 use crate::config::{
     Address, App, At, Backup, Command, Config, Deploy, Forge, Handover, Host, Listen, Nginx, Probe, ProbeTarget, Rate,
-    Ready, Rehearsal, RehearsalData, Restart, Schedule, Secret, Service, Source, Step, StepPhase, TimeOfDay, Trigger,
-    TriggerEvent, When, Window,
+    Ready, Rehearsal, RehearsalData, Repair, Restart, Schedule, Secret, Service, Source, Step, StepPhase, TimeOfDay,
+    Trigger, TriggerEvent, When, Window,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -129,7 +129,12 @@ fn app(name: &str, random: &mut Random) -> App {
             every: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
             failures: 3,
+            grace: Duration::from_secs(*random.pick(&[0, 0, 20])),
         }],
+        repair: Repair {
+            units: if random.percent(30) { vec!["postgresql.service".into()] } else { vec![] },
+            reboots_per_day: *random.pick(&[0, 0, 1, 2]),
+        },
         backup: Backup { paths: vec![], sqlite: vec![], keep: 5, keep_for: None, before_deploy: true },
         definition: toml::Table::new(),
     }

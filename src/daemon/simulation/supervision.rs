@@ -1,6 +1,7 @@
 //! What is promised of processes: who starts beside whom, who is asked to end and when, who is told of an end.
 
 use super::Simulation;
+use super::host::Due;
 use super::processes::Process;
 use crate::base::{AppName, InstanceId, ReleaseName};
 use crate::config::{Handover, Restart, Service};
@@ -8,6 +9,7 @@ use crate::control::Phase;
 use crate::daemon::action::Action;
 use crate::daemon::event::Event;
 use crate::daemon::world::AppWorld;
+use crate::health::ladder::COOL_DOWN;
 use crate::supervise::State;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,7 +62,7 @@ impl Simulation {
 
     pub(super) fn note_repairs(&mut self) {
         for app in self.world.iter().flat_map(|world| world.apps.values()) {
-            if let Some(at) = app.repaired_at {
+            if let Some(at) = app.ladder.last() {
                 self.promises.repaired.insert(app.config.name.clone(), at);
             }
         }
@@ -208,5 +210,45 @@ impl Simulation {
         let known: BTreeSet<u32> = world.pids.values().copied().collect();
         let there: BTreeSet<u32> = self.processes.keys().copied().collect();
         self.promise(known == there, || format!("processes {there:?} run, {known:?} are known"));
+    }
+}
+
+impl Simulation {
+    /// Repairs beyond the apps keep their distance, and only who is allowed to reaches so far.
+    fn check_the_ladder(&mut self, app: &AppName, allowed: bool, what: &str) {
+        let now = self.now.mono;
+        let before = self.promises.reached_beyond.insert(app.clone(), now);
+        let too_soon = before.is_some_and(|before| now < before + COOL_DOWN);
+        self.promise(allowed, || format!("{app}: {what}, and nobody allowed that"));
+        self.promise(!too_soon, || format!("{app}: {what} at {now:?}, and the last such repair was at {before:?}"));
+    }
+
+    pub(super) fn restart_units(&mut self, app: AppName, units: &[String]) {
+        let allowed = self.config.apps.get(&app).is_some_and(|app| app.repair.units == units);
+        self.check_the_ladder(&app, allowed, "units are restarted");
+        let result = if self.random.percent(80) { Ok(()) } else { Err("exit 1".to_string()) };
+        self.soon(Duration::from_secs(60), Due::Hear(Event::UnitsRestarted { app, result }));
+    }
+
+    /// The host ends all and comes back, unless it cannot.
+    pub(super) fn is_rebooted(&mut self, app: &AppName) -> bool {
+        let per_day = self.config.apps.get(app).map_or(0, |app| app.repair.reboots_per_day);
+        self.check_the_ladder(app, per_day > 0, "the host is rebooted");
+        let now = self.now.mono;
+        let is_recent = |at: &Duration| now < *at + Duration::from_secs(86_400);
+        let reboots = self.promises.reboots.entry(app.clone()).or_default();
+        reboots.retain(is_recent);
+        reboots.push(now);
+        let count = reboots.len();
+        // A clock that is set forward makes a new day.
+        let new_days = self.promises.clock_was_set_at.iter().filter(|at| is_recent(at)).count();
+        let most = per_day as usize * (1 + new_days);
+        self.promise(count <= most, || format!("{app}: {count} reboots in a day, {per_day} are allowed"));
+        let can = self.random.percent(80);
+        if !can {
+            let why = "systemctl reboot: exit 1".to_string();
+            self.hear(Event::NotRebooted { app: app.clone(), why });
+        }
+        can
     }
 }

@@ -4,22 +4,18 @@ use super::super::action::Action;
 use super::super::event::RequestId;
 use super::super::world::{AppWorld, Live, Pending, Waiter, World};
 use crate::base::{AppName, InstanceId, Moment, ReleaseName, ServiceName, Span};
-use crate::config::Service;
+use crate::config::{Probe, ProbeTarget, Service};
 use crate::control::Answer;
 use crate::deploy;
-use crate::health::{Verdict, Watch};
-use crate::notify::{Gravity, Happening, Subject};
+use crate::health::{Failure, Verdict, Watch, ladder};
 use crate::store::Entry;
-use crate::supervise::{Input, Order, Target};
+use crate::supervise::{Input, Order, Services, Slot, State, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Whoever says start or stop waits at most this long beyond what the services may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// An unhealthy app is restarted at most so often; twice as long after each restart that did not help, up to five hours.
-const COOL_DOWN: Duration = Duration::from_secs(600);
-const MOST_DOUBLINGS: u32 = 5;
 
 impl World {
     /// Something happened to a process: of a service, or the listener.
@@ -133,11 +129,7 @@ impl World {
                     self.tell_deployment(now, name, &release, deploy::Input::Tripped(why), actions);
                 }
                 Order::CrashLoop { service, failures, words } => {
-                    let text = format!(
-                        "{name}: {service} ended {failures} times in a row ({words}); \
-                         it is started again, ever more slowly"
-                    );
-                    actions.push(Action::Note { level: log::Level::Error, text });
+                    self.keeps_ending(now, name, &service, failures, &words, actions);
                 }
             }
         }
@@ -291,12 +283,13 @@ impl World {
         name: &AppName,
         serial: u64,
         index: usize,
-        result: Result<(), String>,
+        result: Result<(), Failure>,
         actions: &mut Vec<Action>,
     ) {
         let Some(app) = self.apps.get_mut(name) else { return };
         let Some(watch) = app.watch.as_mut().filter(|watch| watch.serial == serial) else { return };
-        watch.seen(now.mono, index, result);
+        let is_excused = watch.probe(index).is_some_and(|probe| is_in_grace(now, &app.services, probe));
+        watch.seen(now.mono, index, result, is_excused);
         if app.services.is_held() {
             return;
         }
@@ -316,52 +309,15 @@ impl World {
             }
             return;
         }
-        match (verdict, app.eager_until, &app.unwell) {
-            (Verdict::Well, Some(_), _) => {
+        match (verdict, app.eager_until) {
+            (Verdict::Well, Some(_)) => {
                 app.eager_until = None;
                 watch.steady(now.mono);
             }
-            (Verdict::Well, None, Some(_)) => {
-                (app.unwell, app.repairs) = (None, 0);
-                let (about, what) = (Subject::app(name, "health"), format!("{name} is healthy again"));
-                self.tell(now, Happening::Recovered { about, app: Some(name.clone()), what }, actions);
-            }
-            (Verdict::Unwell(why), None, None) => {
-                app.unwell = Some(why.clone());
-                let live = app.live.as_ref().map(|live| live.release.clone());
-                let trouble = Happening::Trouble {
-                    about: Subject::app(name, "health"),
-                    app: Some(name.clone()),
-                    gravity: Gravity::Critical,
-                    what: format!("{name} is unhealthy: {why}"),
-                    advice: None,
-                };
-                self.tell(now, trouble, actions);
-                match live.is_some_and(|live| self.take_back(now, name, &live, &why, actions)) {
-                    true => {}
-                    false => self.repair(now, name, actions),
-                }
-            }
-            (Verdict::Unwell(_), None, Some(_)) => self.repair(now, name, actions),
+            (Verdict::Well, None) => self.is_well_again(now, name, actions),
+            (Verdict::Unwell(why), None) => self.is_unwell(now, name, why, actions),
             _ => {}
         }
-    }
-
-    /// Unhealthy means an action: the services are started anew. What a restart did not mend another one will hardly,
-    /// but may: what hung again after it is not left so for ever. It is tried ever more rarely.
-    fn repair(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
-        let Some(app) = self.apps.get_mut(name) else { return };
-        let cool_down = COOL_DOWN * (1 << app.repairs.min(MOST_DOUBLINGS));
-        let too_soon = app.repaired_at.is_some_and(|at| now.mono < at + cool_down);
-        if app.active.is_some() || too_soon {
-            return;
-        }
-        app.repaired_at = Some(now.mono);
-        app.repairs = app.repairs.saturating_add(1);
-        app.services.restart(None);
-        let text = format!("{name}: restarting its services because it is unhealthy");
-        actions.push(Action::Note { level: log::Level::Warn, text });
-        self.reconcile(now, name, actions);
     }
 
     /// Whether there is anything to look at.
@@ -382,6 +338,7 @@ impl World {
             self.explain_what_was_missing(name);
             self.drive(now, name, None, crate::deploy::Input::Tick, actions);
         }
+        self.look_who_runs_again(now, name, actions);
         self.answer_late_waiters(now, name, actions);
         self.look(now, name, actions);
         self.open_gates(now, name, actions);
@@ -428,11 +385,19 @@ impl World {
         }
         let serial = watch.serial;
         let due = watch.due(now.mono);
+        let mut known = vec![];
         for (index, probe) in due {
+            if let ProbeTarget::Alive(service) = &probe.target {
+                known.push((index, is_alive(&app.services, service)));
+                continue;
+            }
             let (app, release) = (name.clone(), live.release.clone());
             actions.push(Action::Probe { app, watch: serial, index, probe: Box::new(probe), release });
         }
         let nothing_to_ask = watch.looks().next().is_none();
+        for (index, result) in known {
+            self.probed(now, name, serial, index, result, actions);
+        }
         if deploying && nothing_to_ask {
             self.judge(now, name, actions);
         }
@@ -450,6 +415,32 @@ impl World {
         }
         self.run_nothing(now, name, actions);
     }
+}
+
+/// Whether all instances of a service are up, as nobody else could say.
+fn is_alive(services: &Services, name: &ServiceName) -> Result<(), Failure> {
+    let meant = services.target().and_then(|target| target.services.get(name));
+    let meant = meant.filter(|_| !services.holds(name)).map_or(0, |service| service.instances as usize);
+    let mine = || services.slots().iter().filter(|slot| slot.service.name == *name);
+    let up = mine().filter(|slot| slot.machine.is_settled_up()).count();
+    if up >= meant {
+        return Ok(());
+    }
+    let last = mine().find_map(|slot| slot.machine.last_exit()).map(|last| format!(" (it last ended: {last})"));
+    Err(format!("{up} of {meant} instances are up{}", last.unwrap_or_default()).into())
+}
+
+/// What the probe looks at was started so lately that it may still fail.
+fn is_in_grace(now: Moment, services: &Services, probe: &Probe) -> bool {
+    let target = services.target().map(|target| &target.services);
+    let concerned = target.and_then(|services| ladder::concerned(std::iter::once(probe), services));
+    let is_meant = |slot: &&Slot| concerned.as_ref().is_none_or(|names| names.contains(&slot.service.name));
+    let since = |slot: &Slot| match slot.machine.state() {
+        State::Starting { since, .. } | State::Up { since } => Some(*since),
+        _ => None,
+    };
+    let youngest = services.slots().iter().filter(is_meant).filter_map(since).max();
+    youngest.is_some_and(|since| now.mono.saturating_sub(since) < probe.grace)
 }
 
 /// What a person wants of services.

@@ -205,7 +205,7 @@ impl Task<'_> {
     }
 
     fn look_at(&self, aim: &Aim) -> Result<(), String> {
-        look(aim, self.cancel, self.probe_command(&aim.probe))
+        look(aim, self.cancel, self.probe_command(&aim.probe)).map_err(|failure| failure.said)
     }
 
     /// The environment and directory of a probe that is a command.

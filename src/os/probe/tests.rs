@@ -8,7 +8,19 @@ use std::path::PathBuf;
 
 const SOON: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
-const WELL: Expect<'static> = Expect { status: 200, contains: None };
+
+fn well() -> Page {
+    Page::default()
+}
+
+fn containing(text: &str) -> Page {
+    Page { contains: Some(text.into()), ..Page::default() }
+}
+
+/// What was said.
+fn said<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
+    result.unwrap_err().said
+}
 
 fn scratch(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("pintle-probe-{name}-{}", std::process::id()));
@@ -28,7 +40,7 @@ fn answer_all<S: Read + Write>(connections: impl Iterator<Item = io::Result<S>>,
 }
 
 /// Asks a TCP and a Unix server that give `answer`; both must be seen the same way.
-fn ask(answer: impl Into<Vec<u8>>, expect: Expect<'_>) -> Result<(), String> {
+fn ask(answer: impl Into<Vec<u8>>, page: &Page) -> Result<(), Failure> {
     let answer = answer.into();
     let dir = scratch(&format!("ask-{}", answer.len()));
     let (tcp, tcp_address) = sockets::private(&Address::Tcp("127.0.0.1:1".parse().unwrap()), &dir).unwrap();
@@ -38,8 +50,8 @@ fn ask(answer: impl Into<Vec<u8>>, expect: Expect<'_>) -> Result<(), String> {
         move || answer_all(TcpListener::from(tcp).incoming(), &answer)
     });
     std::thread::spawn(move || answer_all(UnixListener::from(unix).incoming(), &answer));
-    let over_tcp = http_at(&tcp_address, "/health?deep=1", expect, LONG);
-    let over_unix = http_at(&unix_address, "/health?deep=1", expect, LONG);
+    let over_tcp = http_at(&tcp_address, "/health?deep=1", page, LONG);
+    let over_unix = http_at(&unix_address, "/health?deep=1", page, LONG);
     assert_eq!(over_tcp, over_unix);
     std::fs::remove_dir_all(&dir).unwrap();
     over_tcp
@@ -47,23 +59,23 @@ fn ask(answer: impl Into<Vec<u8>>, expect: Expect<'_>) -> Result<(), String> {
 
 #[test]
 fn answers_are_told_by_status_and_first_line() {
-    let healthy = Expect { status: 200, contains: Some("\"healthy\"") };
+    let healthy = &containing("\"healthy\"");
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"status\": \"healthy\"}";
-    assert_eq!(ask(ok, WELL), Ok(()));
+    assert_eq!(ask(ok, &well()), Ok(()));
     assert_eq!(ask(ok, healthy), Ok(()));
-    assert_eq!(ask("HTTP/1.1 204 No Content\r\n\r\n", Expect { status: 204, contains: None }), Ok(()));
+    assert_eq!(ask("HTTP/1.1 204 No Content\r\n\r\n", &Page { expect: vec![200, 204], ..well() }), Ok(()));
     let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n\"heal\r\n4;x=y\r\nthy\"\r\n0\r\n\r\n";
     assert_eq!(ask(chunks, healthy), Ok(()));
     let until_closed = "HTTP/1.0 200 OK\r\nX: y\r\n\r\nit is \"healthy\"";
     assert_eq!(ask(until_closed, healthy), Ok(()));
 
     let broken = "HTTP/1.1 500 Oops\r\nContent-Length: 26\r\n\r\n\n  Traceback\x1b[31m (most)\nxyz";
-    assert_eq!(ask(broken, WELL).unwrap_err(), "HTTP 500 instead of 200: Traceback[31m (most)");
-    assert_eq!(ask("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", WELL).unwrap_err(), "HTTP 503 instead of 200");
+    assert_eq!(said(ask(broken, &well())), "HTTP 500 instead of 200: Traceback[31m (most)");
+    assert_eq!(said(ask("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", &well())), "HTTP 503 instead of 200");
     let sick = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsick";
-    assert_eq!(ask(sick, healthy).unwrap_err(), r#"the answer does not contain "\"healthy\"" but begins "sick""#);
+    assert_eq!(said(ask(sick, healthy)), r#"the answer does not contain "\"healthy\"" but begins "sick""#);
     let moved = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
-    assert_eq!(ask(moved, WELL).unwrap_err(), "HTTP 302 instead of 200", "no redirect is followed");
+    assert_eq!(said(ask(moved, &well())), "HTTP 302 instead of 200", "no redirect is followed");
 }
 
 #[test]
@@ -72,9 +84,8 @@ fn a_large_body_is_read_in_part() {
         let body = format!("{}{marker}", "x".repeat(BODY_MAX as usize));
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     };
-    assert_eq!(ask(large(""), WELL), Ok(()));
-    let late = ask(large("late"), Expect { contains: Some("late"), ..WELL });
-    assert!(late.unwrap_err().contains("does not contain"));
+    assert_eq!(ask(large(""), &well()), Ok(()));
+    assert!(said(ask(large("late"), &containing("late"))).contains("does not contain"));
 }
 
 #[test]
@@ -83,7 +94,7 @@ fn who_does_not_speak_http_is_told() {
         let dir = scratch("nonsense");
         let (unix, address) = sockets::private(&Address::Unix("/x".into()), &dir).unwrap();
         std::thread::spawn(move || answer_all(UnixListener::from(unix).incoming(), nonsense.as_bytes()));
-        let told = http_at(&address, "/", WELL, LONG).unwrap_err();
+        let told = said(http_at(&address, "/", &well(), LONG));
         assert!(told.contains("no HTTP answer"), "{told}");
         std::fs::remove_dir_all(&dir).unwrap();
     }
@@ -95,27 +106,25 @@ fn silence_and_absence_are_told_within_the_timeout() {
     for like in [Address::Tcp("127.0.0.1:1".parse().unwrap()), Address::Unix("/x".into())] {
         let (socket, address) = sockets::private(&like, &dir).unwrap();
         let begun = Instant::now();
-        assert_eq!(http_at(&address, "/", WELL, SOON).unwrap_err(), "no answer in 300ms");
+        assert_eq!(said(http_at(&address, "/", &well(), SOON)), "no answer in 300ms");
         assert!(begun.elapsed() < LONG);
         drop(socket);
         // A child that another test is just starting may hold a copy until it executes its program.
         let mut told = String::new();
         while begun.elapsed() < LONG && told != "connection refused" {
-            told = http_at(&address, "/", WELL, SOON).unwrap_err();
+            told = said(http_at(&address, "/", &well(), SOON));
         }
         assert_eq!(told, "connection refused");
     }
-    assert_eq!(http_at(&Address::Unix(dir.join("none")), "/", WELL, LONG).unwrap_err(), "there is no such socket");
-    assert!(
-        http_at(&Address::Unix(dir.join("none")), "/a b\r\n", WELL, LONG).unwrap_err().contains("cannot be asked for")
-    );
+    assert_eq!(said(http_at(&Address::Unix(dir.join("none")), "/", &well(), LONG)), "there is no such socket");
+    assert!(said(http_at(&Address::Unix(dir.join("none")), "/a b\r\n", &well(), LONG)).contains("cannot be asked for"));
 
     // Nobody accepts and the backlog is full: connect itself waits.
     let path = dir.join("full");
     let full = UnixListener::bind(&path).unwrap();
     nix::sys::socket::listen(&full, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
     let _waiting = UnixStream::connect(&path).unwrap();
-    assert_eq!(http_at(&Address::Unix(path), "/", WELL, SOON).unwrap_err(), "no answer in 300ms");
+    assert_eq!(said(http_at(&Address::Unix(path), "/", &well(), SOON)), "no answer in 300ms");
 
     // One byte at a time does not win more time.
     let path = dir.join("drip");
@@ -126,7 +135,7 @@ fn silence_and_absence_are_told_within_the_timeout() {
             std::thread::yield_now();
         }
     });
-    assert!(http_at(&Address::Unix(path), "/", WELL, LONG).unwrap_err().contains("its head does not end"));
+    assert!(said(http_at(&Address::Unix(path), "/", &well(), LONG)).contains("its head does not end"));
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
@@ -140,4 +149,54 @@ fn a_connection_is_enough_for_tcp() {
     drop(socket);
     assert_eq!(tcp(&bound.to_string(), LONG).unwrap_err(), "connection refused");
     assert!(tcp("no-port", LONG).unwrap_err().contains("no-port"));
+}
+
+#[test]
+fn headers_latency_and_what_was_answered_are_told() {
+    let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}";
+    let with = |name: &str, text: &str| Page { headers: [(name.to_owned(), text.to_owned())].into(), ..well() };
+    assert_eq!(ask(json, &with("content-type", "application/json")), Ok(()));
+    assert_eq!(said(ask(json, &with("x-version", "2"))), "the answer has no header x-version");
+    let told = said(ask(json, &with("content-type", "text/html")));
+    assert_eq!(
+        told,
+        "its header content-type is \"application/json; charset=utf-8\", which does not contain \"text/html\""
+    );
+    let hurried = Page { latency: Some(Duration::from_nanos(1)), ..well() };
+    let dir = scratch("hurried");
+    let (unix, address) = sockets::private(&Address::Unix("/x".into()), &dir).unwrap();
+    std::thread::spawn(move || answer_all(UnixListener::from(unix).incoming(), json.as_bytes()));
+    assert!(said(http_at(&address, "/", &hurried, LONG)).starts_with("the answer took "));
+    std::fs::remove_dir_all(&dir).unwrap();
+
+    let long = format!("HTTP/1.1 500 Oops\r\n\r\nTraceback\x07:\n{}", "ä".repeat(8000));
+    let failure = ask(long, &well()).unwrap_err();
+    let output = failure.output.unwrap();
+    assert!(output.starts_with("Traceback:\nää") && (4000..=4096).contains(&output.len()), "{}", output.len());
+    assert_eq!(failure.said.chars().count(), "HTTP 500 instead of 200: Traceback:".chars().count());
+}
+
+#[test]
+fn as_many_redirects_are_followed_as_are_allowed() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::Tcp(server.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in server.incoming() {
+            let mut connection = connection.unwrap();
+            let head = String::from_utf8_lossy(&read_head(&mut connection).unwrap()).into_owned();
+            let left: u32 = head.split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+            let answer = match left {
+                0 => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".to_string(),
+                left => format!(
+                    "HTTP/1.1 302 F\r\nLocation: /{}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                    left - 1
+                ),
+            };
+            let _ = connection.write_all(answer.as_bytes());
+        }
+    });
+    let page = |redirects| Page { redirects, ..well() };
+    assert_eq!(http_at(&address, "/2", &page(2), LONG), Ok(()));
+    assert_eq!(said(http_at(&address, "/3", &page(2), LONG)), "it redirects more often than the probe follows");
+    assert_eq!(said(http_at(&address, "/1", &page(0), LONG)), "HTTP 302 instead of 200");
 }
