@@ -33,8 +33,8 @@
 //! | *thinking* | |
 //! | [`delivery`] | a request's head and bytes: accept, ignore with a reason, refuse |
 //! | [`deploy`] | a deployment: when a branch is looked at, what it waits for (the board too), its plan, machine, recovery, what its end means |
-//! | [`supervise`] | an instance's machine, what it says, backoff, who makes way for whom, where clients are sent |
-//! | [`health`] | an app's probes: when to look, what the looks mean together; the board: its sensors' texts, what they mean, what is kept of them |
+//! | [`supervise`] | an instance's machine, what it says, backoff, who makes way for whom, where clients are sent, what runs by the clock |
+//! | [`health`] | an app's probes: when to look, what the looks mean together, which repair is next; the board: its sensors' texts, what they mean, what is kept of them |
 //! | [`backup`] | names, roots, manifest, what may be reused, what is kept |
 //! | [`notify`] | what happened that people may want to hear of |
 //! | *touching* | |

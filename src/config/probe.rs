@@ -1,6 +1,6 @@
 //! Reads `[health]` and `[[probe]]`: how an application shows that it is well.
 
-use super::read::Section;
+use super::read::{Section, kind};
 use super::step::unique_name;
 use super::units::{self, Misread};
 use super::{Probe, ProbeTarget};
@@ -117,16 +117,17 @@ fn statuses(section: &Section<'_>) -> Option<Vec<u16>> {
 
 /// `{ Content-Type = "application/json" }`.
 fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
-    let Some(table) = section.table("header") else { return BTreeMap::new() };
+    let advice = r#"write { Content-Type = "application/json" }: a header's name, and text it contains"#;
+    let table = section.value("header").map(|value| (value, value.as_table()));
+    if let Some((value, None)) = table {
+        section.problem("header", format!("is {}, not a table of strings", kind(value)), advice);
+    }
     let mut headers = BTreeMap::new();
-    for (name, value) in table.entries() {
+    for (name, value) in table.and_then(|(_, table)| table).into_iter().flatten() {
         let is_token = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         match value.as_str().filter(|text| is_token && !text.contains(char::is_control)) {
             Some(text) => drop(headers.insert(name.to_ascii_lowercase(), text.to_owned())),
-            None => {
-                let advice = r#"write { Content-Type = "application/json" }: a header's name, and text it contains"#;
-                section.problem("header", format!("{name:?} is no header with a text"), advice);
-            }
+            None => section.problem("header", format!("{name:?} is no header with a text"), advice),
         }
     }
     headers

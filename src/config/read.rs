@@ -54,11 +54,6 @@ impl<'s> Section<'s> {
         self.value(key).is_some()
     }
 
-    /// All its keys as they stand, where they are names that the user chose.
-    pub fn entries(&self) -> impl Iterator<Item = (&'s str, &'s Value)> + use<'s> {
-        self.entries.iter().map(|(name, value)| (name.as_str(), value))
-    }
-
     /// The value as it stands, of whatever type.
     pub fn value(&self, key: &'static str) -> Option<&'s Value> {
         let mut asked = self.asked.borrow_mut();

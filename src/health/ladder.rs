@@ -9,7 +9,6 @@
 use crate::base::{ServiceName, WallTime};
 use crate::config::{Address, Probe, ProbeTarget, Service};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,16 +107,18 @@ fn authority(url: &str) -> Option<&str> {
 
 /// Who listens where `HOST:PORT` leads.
 fn listener<'s>(place: &str, services: &'s BTreeMap<ServiceName, Arc<Service>>) -> Option<&'s Arc<Service>> {
-    let (host, port) = place.rsplit_once(':')?;
-    let port: u16 = port.parse().ok()?;
-    let is_meant = |listening: &SocketAddr| {
-        let is_here = host == "localhost" || place.parse().is_ok_and(|meant: SocketAddr| meant.ip().is_loopback());
-        let answers_here = listening.ip().is_loopback() || listening.ip().is_unspecified();
-        listening.port() == port && (place == listening.to_string() || is_here && answers_here)
+    let port = place.rsplit_once(':')?.1;
+    let is_here =
+        place.starts_with("localhost:") || matches!(place.parse(), Ok(Address::Tcp(at)) if at.ip().is_loopback());
+    let is_meant = |address: &Address| match address {
+        Address::Tcp(listening) => {
+            let answers_here = listening.ip().is_loopback() || listening.ip().is_unspecified();
+            let same_port = listening.port().to_string() == port;
+            address.to_string() == place || is_here && answers_here && same_port
+        }
+        Address::Unix(_) => false,
     };
-    services.values().find(|service| {
-        service.listen.iter().any(|address| matches!(address, Address::Tcp(listening) if is_meant(listening)))
-    })
+    services.values().find(|service| service.listen.iter().any(is_meant))
 }
 
 #[cfg(test)]

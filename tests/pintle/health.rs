@@ -66,7 +66,7 @@ fn only_the_service_that_a_probe_is_about_is_restarted() {
     assert_eq!((shop.pid_of("web"), shop.pid_of("quiet")), (web, quiet), "the others are left alone");
     world.wait("the all-clear", || world.daemon_said().contains("shop is healthy again after a repair").then_some(()));
     assert!(world.daemon_said().contains("shop is unhealthy: api: HTTP 500"), "{}", world.daemon_said());
-    let history = world.pintle(&["history"]).exits(0).stdout;
+    let history = world.pintle(&["history"]).exits(0).stderr;
     assert!(history.contains("restarting api because it is unhealthy"), "{history}");
 }
 
@@ -78,8 +78,8 @@ fn pages_are_looked_at_closely_and_the_last_failure_is_shown() {
         format!("name = \"{name}\"\nhttp = \"http://127.0.0.1:{port}{path}\"\n{seldom_enough}\n{more}")
     };
     let list = |app: App, name: &str, path: &str, more: &str| app.list("probe", &page(name, path, more));
-    let app = App::new("shop");
-    let app = list(app, "patient", "/slow", "timeout = \"5s\"");
+    let plain = App::new("shop");
+    let app = list(plain.clone(), "patient", "/slow", "timeout = \"5s\"");
     let app = list(app, "hurried", "/slow", "timeout = \"5s\"\nlatency = \"100ms\"");
     let app = list(app, "moved", "/moved", "expect = [301, 302]");
     let app = list(app, "follows", "/moved", "redirects = 1");
@@ -91,10 +91,7 @@ fn pages_are_looked_at_closely_and_the_last_failure_is_shown() {
         app.list("probe", "name = \"said\"\nrun = \"echo one; echo two; exit 3\"\nevery = \"100ms\"\nfailures = 1000");
     let app = app.list("probe", "name = \"alive\"\nservice = \"web\"\nevery = \"100ms\"");
     // What fails by design would end the deploy: the probes come when it is live.
-    let mut world = World::with([App { port: app.port, ..App::new("shop") }
-        .set("service.web", "listen", &format!("[\"127.0.0.1:{}\"]", app.port.unwrap()))
-        .set("health", "http", &format!("\"http://127.0.0.1:{}/health\"", app.port.unwrap()))])
-    .up();
+    let mut world = World::with([plain]).up();
     world.shop().goes_live("v1");
     world.add(app);
     world.pintle(&["reload"]).exits(0);
