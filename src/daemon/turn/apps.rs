@@ -165,7 +165,8 @@ impl World {
         result: Result<(), String>,
         actions: &mut Vec<Action>,
     ) {
-        let Some(app) = self.apps.get_mut(name) else { return };
+        // Also of an app whose file went meanwhile: should it come back, its clients are to be sent on again.
+        let Some(app) = self.apps.get_mut(name).or_else(|| self.parked.get_mut(name)) else { return };
         let orders = app.services.routed(now.mono, service, release, result, &mut self.instances_made);
         self.carry(now, name, orders, actions);
     }
