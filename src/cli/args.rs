@@ -126,6 +126,10 @@ The exit code is the command's own.")]
     #[command(subcommand)]
     Backup(BackupVerb),
 
+    /// See whether messages arrive
+    #[command(subcommand)]
+    Notify(NotifyVerb),
+
     /// Print a completion script for your shell
     #[command(after_help = "Examples:
   pintle completions bash > /etc/bash_completion.d/pintle
@@ -142,7 +146,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["init", "check-config", "config", "demo"]),
     ("Deploy", &["deploy", "rollback", "approve", "cancel", "forgive"]),
     ("Look", &["status", "logs", "history", "deliveries", "show", "report", "releases"]),
-    ("Operate", &["start", "stop", "restart", "exec", "backup"]),
+    ("Operate", &["start", "stop", "restart", "exec", "backup", "notify"]),
     ("Serve", &["run", "listen", "reload", "reexec"]),
     ("Shell", &["completions"]),
 ];
@@ -358,6 +362,22 @@ pub enum BackupVerb {
     /// Restore a backup into a scratch place and check it
     #[command(hide = true)]
     Drill(LaterArgs),
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
+pub enum NotifyVerb {
+    /// Send a test to every channel, or to one, and say what happened
+    #[command(after_help = "Exit code: 1 when one of them could not be told.")]
+    Test(TestArgs),
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct TestArgs {
+    /// Only this channel: the NAME of its [notify.NAME]
+    #[arg(value_name = "NAME")]
+    pub channel: Option<String>,
 }
 
 #[derive(Debug, Args)]

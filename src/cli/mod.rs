@@ -22,6 +22,7 @@ mod follow;
 mod history;
 mod init;
 mod logs;
+mod notify;
 mod offline;
 mod orders;
 mod place;
@@ -117,6 +118,7 @@ fn dispatch(verb: &Verb, cx: &mut Context<'_>) -> Result<u8, Failure> {
         Verb::Stop(args) => orders::stop(args, cx),
         Verb::Restart(args) => orders::restart(args, cx),
         Verb::Exec(args) => exec::run(args, cx),
+        Verb::Notify(verb) => notify::run(verb, cx),
         Verb::Backup(verb) => backup::run(verb, cx),
         Verb::Completions(args) => completions::run(args, cx),
         Verb::Demo(args) => Ok(demo::run(args)),

@@ -1,10 +1,10 @@
 //! Reads `pintle.toml`: where things are kept, who may talk to us, what the host is watched for.
 
 use super::read::Section;
-use super::secret::{secret, secret_or_empty};
+use super::secret::secret;
 use super::sheet::{Context, Sheet};
 use super::units::{self, Misread};
-use super::{Address, Certificate, Half, Host, Listen, Rate, Tls, Unfit};
+use super::{Address, Certificate, Half, Host, Listen, Rate, Secret, Tls, Unfit, notify};
 use crate::base::{Bytes, Moment, WallTime};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,13 +19,14 @@ pub(super) fn read(sheet: &Sheet<'_>, table: &toml::Table) -> Host {
         runtime_dir: directory(&root, "runtime_dir", "RUNTIME_DIRECTORY", RUNTIME_DIR),
         listen: root.table("listen").map(|listen| read_listen(&listen)),
         control_group: root.table("control").and_then(|control| control.line("group")),
+        notify: notify::read(&root),
+        duckdns: notify::read_dns(&root),
+        variables: sheet.context.variables.values().map(|value| Secret(value.clone().into_bytes())).collect(),
     };
     if let Some(health) = root.table("health") {
         root.not_active("health", "thresholds of the host");
         read_thresholds(&health);
     }
-    root.named_tables("notify").into_iter().for_each(|(name, channel)| read_channel(name, &channel));
-    root.named_tables("dns").into_iter().for_each(|(name, provider)| read_dns(name, &provider));
     if host.state_dir == host.runtime_dir {
         root.problem(
             "runtime_dir",
@@ -161,36 +162,4 @@ fn read_thresholds(health: &Section<'_>) {
             health.problem(key, "is not a pair of thresholds", "write [warn, critical], the smaller first: [85, 95]");
         }
     }
-}
-
-const CHANNELS: [(&str, ()); 5] = [("slack", ()), ("discord", ()), ("telegram", ()), ("ntfy", ()), ("webhook", ())];
-const OCCASIONS: [(&str, ()); 6] =
-    [("success", ()), ("failure", ()), ("rollback", ()), ("critical", ()), ("health", ()), ("recovery", ())];
-
-fn read_channel(name: &str, channel: &Section<'_>) {
-    channel.sheet.notice(&channel.path, "not active yet: notifications");
-    let kind = channel.word("kind", &CHANNELS);
-    if !channel.has("kind") && kind.is_none() && !CHANNELS.iter().any(|(known, ())| *known == name) {
-        let advice = "add kind = \"slack\", \"discord\", \"telegram\", \"ntfy\" or \"webhook\"";
-        channel.problem("kind", "is missing, and the table's name is no kind", advice);
-    }
-    for key in ["url", "token", "secret"] {
-        secret_or_empty(channel, key);
-    }
-    for key in ["chat", "topic", "server"] {
-        channel.string(key);
-    }
-    channel.list("on", |text| super::read::one_of(&OCCASIONS, text));
-}
-
-fn read_dns(name: &str, provider: &Section<'_>) {
-    provider.sheet.notice(&provider.path, "not active yet: dynamic DNS");
-    if name != "duckdns" {
-        provider.sheet.problem(&provider.path, "is not a provider known here", "write [dns.duckdns]");
-    }
-    provider.line("subdomain");
-    provider.missing("subdomain", r#"write the name before .duckdns.org: "clinic""#);
-    secret(provider, "token");
-    provider.missing("token", r#"write { env = "DUCKDNS_TOKEN" }"#);
-    provider.positive_duration("every");
 }

@@ -16,6 +16,7 @@ mod frozen;
 mod generic;
 mod host;
 mod load;
+mod notify;
 mod probe;
 mod problem;
 mod read;
@@ -38,6 +39,7 @@ pub use certificate::{Certificate, Half, Unfit};
 pub use files::Files;
 pub use frozen::{freeze, thaw};
 pub use load::{Environment, Loaded, LookUp, Paths};
+pub use notify::{Channel, CommitStatus, DuckDns, Occasion, Way};
 pub use problem::{Notice, Problem};
 pub use show::{show_json, show_text};
 pub use template::{app_template, host_template};
@@ -72,6 +74,12 @@ pub struct Host {
     pub listen: Option<Listen>,
     /// `[control] group`: who may use the control socket besides root and the daemon's user.
     pub control_group: Option<String>,
+    /// `[notify.NAME]`: who is told, by name.
+    pub notify: BTreeMap<String, Channel>,
+    /// `[dns.duckdns]`.
+    pub duckdns: Option<DuckDns>,
+    /// What stands in `pintle.env`: any of it may be a secret, and none of it is told to anybody.
+    pub variables: Vec<Secret>,
 }
 
 /// Where something listens or is probed.
@@ -192,6 +200,8 @@ pub struct App {
     pub probes: Vec<Probe>,
     /// `[backup]`.
     pub backup: Backup,
+    /// `[commit_status]`; never of a frozen definition.
+    pub commit_status: Option<CommitStatus>,
     /// The table the file was read from, references unresolved: what is frozen beside a release.
     pub definition: toml::Table,
 }

@@ -3,7 +3,7 @@
 //! Where a text came from `${NAME}`, the reference is shown: what it stands for may be a secret.
 
 use super::units::{write_duration, write_signal, write_size};
-use super::{App, Command, Generic, Nginx, Probe, ProbeTarget, Service, Step, Trigger};
+use super::{App, Command, CommitStatus, Generic, Nginx, Probe, ProbeTarget, Service, Step, Trigger};
 use super::{app, generic, probe, service, step, trigger, write};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -47,6 +47,7 @@ fn meant(app: &App) -> Table {
     });
     root.insert("probe".into(), Value::Array(others.collect()));
     root.insert("backup".into(), Value::Table(backup(app)));
+    root.extend(app.commit_status.iter().map(|it| ("commit_status".to_owned(), Value::Table(commit_status(it)))));
     as_written(&mut root, &app.definition);
     root
 }
@@ -81,6 +82,10 @@ fn trigger(trigger: &Trigger) -> Table {
     shown.extend(trigger.repository.iter().map(|repository| ("repository".to_owned(), text(repository))));
     shown.extend(trigger.generic.iter().map(|it| ("generic".to_owned(), Value::Table(generic(it)))));
     shown
+}
+
+fn commit_status(status: &CommitStatus) -> Table {
+    table([("token", text(SECRET)), ("api", text(&status.api)), ("context", text(&status.context))])
 }
 
 fn generic(generic: &Generic) -> Table {

@@ -6,6 +6,7 @@ use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceN
 use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
+use crate::notify::Outcome;
 use crate::store::Entry;
 use crate::supervise::notice::Notice;
 use std::collections::BTreeMap;
@@ -99,6 +100,8 @@ pub enum Event {
     Stepped {
         number: DeployId,
         step: StepReport,
+        /// The last lines that it printed, where it failed.
+        words: Vec<String>,
     },
     /// `current` points at this now (or at nothing).
     Pointed {
@@ -150,6 +153,18 @@ pub enum Event {
         app: AppName,
         look: u64,
         result: Result<Tip, String>,
+    },
+    /// What became of a message that was to be sent.
+    Sent {
+        channel: String,
+        seq: u64,
+        outcome: Outcome,
+    },
+    /// An address of this host is another one than it was.
+    AddressChanged,
+    /// Whoever holds our name was told our address, or could not be.
+    AddressTold {
+        result: Result<(), String>,
     },
     /// There is a way out of this host again.
     NetworkIsBack,

@@ -211,7 +211,9 @@ impl Loop {
 
     /// The apps are down; what they had started and lost sight of goes too.
     pub fn leave_nothing_behind(self) {
-        let bench = self.hands.bench;
+        let Hands { bench, journal, .. } = self.hands;
+        // What was told last is on disk before we are gone.
+        journal.close();
         // Before its process is found among the leftovers.
         bench.kept.close();
         if let Err(error) = bench.instances.end_leftovers(&|_| false, Duration::ZERO) {

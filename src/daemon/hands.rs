@@ -3,16 +3,18 @@
 //!
 //! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours,
 //! `certificate` finds or makes what it does TLS with, `looks` looks at what runs and sends clients on, `branches` at
-//! where the apps come from, `replies` knows who waits for an answer.
+//! where the apps come from, `courier` tells people, `replies` knows who waits for an answer.
 
 mod branches;
 mod certificate;
 mod check;
+mod courier;
 mod listener;
 mod looks;
 mod replies;
 mod running;
 
+pub use courier::try_all;
 pub(super) use listener::listener_user;
 pub use replies::Replies;
 pub(super) use running::{CHECK, NOTIFY, OUTPUT};
@@ -149,6 +151,9 @@ impl Hands {
                     bench.post.send(Event::Resolved { from, asked, commit });
                 });
             }
+            Action::Send { target, sending } => return self.send(target, *sending),
+            Action::TellAddress { dns } => return self.tell_address(dns),
+            Action::TryChannels { from, channels } => return self.try_channels(from, channels),
             Action::LookAtBranch { app, look } => return self.look_at_branch(app, look),
             Action::CancelLooks => self.looks.iter().for_each(Cancel::cancel),
             Action::Answer { to, answer } => self.replies.answer(to, answer),

@@ -23,7 +23,7 @@ use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
-use crate::os::{backup, files, git, limits, lock, memory, network, signals, sockets, systemd};
+use crate::os::{alive, backup, files, git, limits, lock, memory, network, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
@@ -66,6 +66,9 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     files::make_dir(&place.state_dir, 0o755)?;
     files::make_dir(&place.runtime_dir, 0o755)?;
     let _lock = lock::StateLock::take(&place.state_dir)?;
+    let mark = alive::Mark::leave(&place.runtime_dir)
+        .inspect_err(|error| log::warn!("{error}: a crash of this daemon will not be told"))
+        .ok();
     let signals = signals::Signals::listen()?;
     limits::raise_open_files()?;
     limits::outlive_others();
@@ -124,8 +127,11 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     drop(back);
 
     let scribe = Scribe::start()?;
-    let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices, TimeZone::system());
+    let (mut world, mut actions) = World::boot(Moment::now(), &config, snapshot, found, notices, TimeZone::system());
     world.broken_files = broken_files;
+    if mark.as_ref().is_some_and(|mark| mark.predecessor_crashed) {
+        world.predecessor_crashed(Moment::now(), &mut actions);
+    }
     let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program, FileWatch::new()?);
     for held in survivors.held {
         log::info!("{}: {} (pid {}) runs on: taken over", held.record.app, held.record.service, held.record.pid);
@@ -139,6 +145,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     memory::rest();
     match turning.turn_until_told()? {
         Leave::ForGood => turning.leave_nothing_behind(),
+        // Nothing is dropped by becoming another program: the mark stays, and names the same process.
         Leave::ForSuccessor => return Err(turning.into_successor(doors).into()),
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `gates` what must wait, `superseding` which of
 //! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
 //! the services and probes of each app, `configured` follows the files, `certificate` what the listener does TLS with,
-//! `reexec` the change of the program, `telling` what people hear. Time comes in as a value; [`World::deadline`] says
+//! `reexec` the change of the program, `telling` what people hear, `standing` what only we can tell of ourselves. Time comes in as a value; [`World::deadline`] says
 //! when the next turn is due even if nothing happens.
 
 mod apps;
@@ -14,6 +14,7 @@ mod gates;
 mod intake;
 mod polling;
 mod reexec;
+mod standing;
 mod superseding;
 mod telling;
 use super::action::Action;
@@ -52,7 +53,8 @@ impl World {
                 }
             }
             Event::Happened { entries } => actions.push(Action::Record { token: None, entries }),
-            Event::Stepped { number, step } => {
+            Event::Stepped { number, step, words } => {
+                self.keep_last_words(number, &step, words);
                 let entries = vec![Entry::Step { number, step, at: now.wall }];
                 actions.push(Action::Record { token: None, entries });
             }
@@ -86,12 +88,23 @@ impl World {
                 self.probed(now, &app, watch, index, result, &mut actions);
             }
             Event::BranchSeen { app, look, result } => self.branch_seen(now, &app, look, result, &mut actions),
-            Event::NetworkIsBack => self.network_is_back(now),
+            Event::NetworkIsBack => {
+                self.network_is_back(now);
+                self.mail.outbox.try_at_once();
+                self.address_may_differ(now);
+            }
+            Event::AddressChanged => self.address_may_differ(now),
+            Event::AddressTold { result } => self.address_told(now, result, &mut actions),
+            Event::Sent { channel, seq, outcome } => self.sent(now, &channel, seq, outcome, &mut actions),
             Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
             Event::StaysBroken { notice } => self.broken_files = Some(notice),
             Event::Certified(certified) => self.certified(now, certified, &mut actions),
             Event::CertificateTouched => self.certificate_touched(now),
-            Event::ClockSet => self.clock_set(now),
+            Event::ClockSet => {
+                self.clock_set(now);
+                // What TLS refused by a wrong clock may do now.
+                self.mail.outbox.try_at_once();
+            }
             Event::Reexec => self.ask_successor(None, &mut actions),
             Event::SuccessorChecked { result } => self.successor_checked(now, result, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
@@ -115,7 +128,7 @@ impl World {
             [app.services.deadline(), watch, active, waiters, look, gates]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
-        apps.chain([listener, self.certificate_deadline(), self.reexec_deadline()]).flatten().min()
+        apps.chain([listener, self.certificate_deadline(), self.reexec_deadline(), self.mail_deadline(), self.standing_deadline()]).flatten().min()
     }
 
     /// Whatever is due by now, for every app and the listener.
@@ -127,6 +140,8 @@ impl World {
         }
         self.feed_listener(now, Input::Tick, actions);
         self.look_at_certificate_when_due(now, actions);
+        self.standing_time_passed(now, actions);
+        self.send_what_is_due(now, actions);
         if self.stopping && self.is_down() {
             actions.push(Action::Exit);
         }
@@ -137,11 +152,24 @@ impl World {
     fn recorded(&mut self, now: Moment, token: Token, result: Result<(), String>, actions: &mut Vec<Action>) {
         match self.pending.remove(&token) {
             Some(Pending::Machine { app, number, facts }) => {
+                self.news_written(&facts);
                 let goes_on = |app: &AppWorld| app.active.as_ref().is_some_and(|active| active.number == number);
                 if result.is_err() && self.apps.get(&app).is_some_and(goes_on) {
                     self.write_later(facts, actions);
                 }
                 self.drive(now, &app, Some(number), crate::deploy::Input::Recorded(result), actions);
+            }
+            Some(Pending::News { facts }) => {
+                self.news_written(&facts);
+                if result.is_err() {
+                    self.write_later(facts, actions);
+                }
+            }
+            Some(Pending::Sent { channel, facts }) => {
+                if result.is_err() {
+                    self.write_later(facts, actions);
+                }
+                self.mail.outbox.noted(&channel);
             }
             Some(Pending::Intake { deployments, to, answer }) => {
                 let written = result.is_ok();

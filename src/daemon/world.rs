@@ -3,10 +3,13 @@
 use super::event::{RequestId, Thawed, Token};
 use super::seen::{RefusedLately, SeenDeliveries};
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
-use crate::config::{App, Certificate, Listen, Tls};
+use crate::config::{App, Certificate, DuckDns, Listen, Tls};
 use crate::control::Answer;
 use crate::deploy::{Deployment, Lookout, Tried};
 use crate::health::Watch;
+use crate::notify::duckdns::Teller;
+use crate::notify::redact::Redactor;
+use crate::notify::{Incidents, Outbox, Target};
 use crate::store::{AppSnapshot, Entry};
 use crate::supervise::{Instance, Services};
 use jiff::tz::TimeZone;
@@ -45,6 +48,26 @@ pub struct World {
     pub(super) tokens_made: u64,
     pub(super) watches_made: u64,
     pub(super) pending: BTreeMap<Token, Pending>,
+    /// What people are told.
+    pub(super) mail: Mail,
+}
+
+/// What people are told, and by which ways.
+#[derive(Debug, Default)]
+pub(super) struct Mail {
+    /// What waits to be sent.
+    pub outbox: Outbox,
+    /// Where it goes, by the channel's name.
+    pub targets: BTreeMap<String, Target>,
+    /// What must not be told.
+    pub redactor: Redactor,
+    /// What is wrong, as people were told.
+    pub incidents: Incidents,
+    /// A name that follows our address, and when it is told.
+    pub dns: Option<Arc<DuckDns>>,
+    pub teller: Teller,
+    /// When a crash that was told is over.
+    pub steady_at: Option<Duration>,
 }
 
 /// What waits for a write to the diary.
@@ -62,6 +85,10 @@ pub(super) enum Pending {
     Approval { app: AppName, number: DeployId, to: RequestId },
     /// A commit whose quarantine is lifted once that is written.
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
+    /// What people are told, with what it is about.
+    News { facts: Vec<Entry> },
+    /// What became of a channel's message: the next one waits for it.
+    Sent { channel: String, facts: Vec<Entry> },
 }
 
 impl Pending {
@@ -199,6 +226,10 @@ pub struct AppWorld {
     pub(super) active_since: Duration,
     /// The repetition of the deployment under way, written down with its end.
     pub(super) retry: Option<Deployment>,
+    /// The deployment that its forge was last told the beginning of, until it hears of the end.
+    pub(super) reported: Option<DeployId>,
+    /// The last lines of the step that failed in the deployment under way.
+    pub(super) last_words: Vec<String>,
     /// Deployments that wait for it, in order.
     pub queue: VecDeque<Deployment>,
     /// The last deliveries judged, by the forge's id; older ones are in the diary.
@@ -245,6 +276,7 @@ impl Default for World {
             tokens_made: 0,
             watches_made: 0,
             pending: BTreeMap::new(),
+            mail: Mail::default(),
         }
     }
 }
@@ -288,6 +320,8 @@ impl AppWorld {
             active: None,
             active_since: Duration::ZERO,
             retry: None,
+            reported: None,
+            last_words: vec![],
             queue: VecDeque::new(),
             seen: SeenDeliveries::default(),
             begun: vec![],

@@ -150,6 +150,9 @@ impl Diary {
             snapshot.add_live(parsed(row, "app")?, live, perhaps(row, "status")?);
             Ok(())
         })?;
+        if only[0].is_none() {
+            self.gather_post(&mut snapshot)?;
+        }
         Ok(snapshot.close())
     }
 
@@ -163,7 +166,7 @@ impl Diary {
     }
 
     /// Hands every row of the answer to `take`.
-    fn each(
+    pub(super) fn each(
         &self,
         sql: &str,
         params: impl Params,
@@ -265,7 +268,7 @@ where
     text.parse().map_err(|bad| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(bad)))
 }
 
-fn perhaps<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>>
+pub(super) fn perhaps<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>>
 where
     T: FromStr<Err = crate::base::BadName>,
 {

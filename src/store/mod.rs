@@ -12,6 +12,7 @@
 //! schema    tables, as a list that only grows
 //! open      open, check, set aside, begin anew
 //! record    facts -> rows, one transaction
+//! post      the rows of messages and incidents
 //! diary     rows -> what is known
 //! ```
 //! Line: it remembers and never decides. What is live is told by the `current` symlink alone.
@@ -21,6 +22,7 @@ pub mod entry;
 pub mod error;
 pub mod memory;
 mod open;
+mod post;
 mod record;
 mod schema;
 pub mod snapshot;

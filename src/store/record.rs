@@ -3,6 +3,7 @@
 use super::diary::Diary;
 use super::entry::{Entry, Needs, NewDeployment};
 use super::error::StoreError;
+use super::post;
 use super::snapshot::{DELIVERIES_BEYOND, DELIVERIES_KEPT, LOGGED_KEPT, NOTICES_KEPT};
 use crate::base::{AppName, CommitId, DeployId};
 use crate::control::{BackupReport, DeliveryView, Ignored, Pass, Phase, StepReport};
@@ -134,12 +135,14 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             let sql = "DELETE FROM notices WHERE seq <= (SELECT max(seq) FROM notices) - ?1";
             run(db, sql, [NOTICES_KEPT as i64])
         }
+        Entry::Post(fact) => post::write(db, fact),
+        Entry::Incident(fact) => post::write_incident(db, fact),
     }
     .map(|_rows| ())
 }
 
 /// Statements are few and told often: each is understood once.
-fn run(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
+pub(super) fn run(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
     db.prepare_cached(sql)?.execute(params)
 }
 
@@ -242,7 +245,7 @@ fn forget_old_deliveries(db: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// Numbers and sizes fit into SQLite's signed integers by far; one that does not is cut to the largest.
-fn integer(value: u64) -> i64 {
+pub(super) fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

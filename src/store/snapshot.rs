@@ -7,6 +7,8 @@ use super::entry::{Kind, NewDeployment};
 use crate::base::{AppName, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
 use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, Phase, StepReport, Trigger};
 use crate::deploy::tried::Attempt;
+use crate::notify::incidents::Incident;
+use crate::notify::outbox::{Counts, Outgoing};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -210,6 +212,12 @@ pub struct Snapshot {
     pub unfinished: Vec<Deployment>,
     /// By application; also those that are configured no longer.
     pub apps: BTreeMap<AppName, AppSnapshot>,
+    /// Messages that were not sent, in their order.
+    pub outbox: Vec<Outgoing>,
+    /// What became of each channel's messages.
+    pub channels: BTreeMap<String, Counts>,
+    /// What is wrong, as people were told, by subject.
+    pub incidents: Vec<Incident>,
 }
 
 /// The snapshot is built by adding rows, newest first, and closing.

@@ -20,6 +20,7 @@ mod gates;
 mod hostile;
 mod listener;
 mod live_log;
+mod messages;
 mod nginx;
 mod openapi;
 mod polling;

@@ -14,6 +14,7 @@
 //! processes   the apps' processes: born, ready, hung, dead - with a daemon or without
 //! voices      what they say of themselves
 //! proxy       where clients are sent
+//! peers       those who are told what happened
 //! polls       the network, and what looks at branches see
 //! work        what workers do to the disk
 //! journal     the diary, written late
@@ -30,6 +31,7 @@ mod host;
 mod invariants;
 mod journal;
 mod life;
+mod peers;
 mod polls;
 mod processes;
 mod proxy;
@@ -87,6 +89,8 @@ struct Simulation {
     /// Where the proxy sends clients.
     proxy: BTreeMap<(AppName, ServiceName), Vec<u16>>,
     works: BTreeMap<DeployId, Busy>,
+    /// Those who are told, and what was written down for them.
+    peers: peers::Peers,
     backups_made: u64,
     deliveries_made: u64,
     requests_made: u64,
@@ -135,6 +139,7 @@ impl Simulation {
             sockets: BTreeSet::new(),
             proxy: BTreeMap::new(),
             works: BTreeMap::new(),
+            peers: Default::default(),
             backups_made: 0,
             deliveries_made: 0,
             requests_made: 0,
@@ -181,6 +186,7 @@ impl Simulation {
             self.flush_the_journal();
             self.check_polls();
             self.check_at_rest();
+            self.check_everybody_was_told();
             self.check_idling();
         }
         self.calm = false;

@@ -71,6 +71,7 @@ impl World {
                 self.service_verb(now, from, Verb::Restart, &app, service.as_ref(), actions);
             }
             Request::Approve { number } => self.approve_asked(from, number, actions),
+            Request::NotifyTest { channel } => self.test_asked(from, channel.as_deref(), actions),
             Request::Reload => actions.push(Action::Reload { from }),
             other => actions.push(refuse(USAGE, format!("this request is not the loop's to answer: {other:?}"))),
         }

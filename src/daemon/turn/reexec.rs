@@ -80,7 +80,9 @@ impl World {
 
     /// When the new program takes over, unless something is under way.
     pub(super) fn reexec_deadline(&self) -> Option<Duration> {
-        let busy = self.apps.values().any(|app| app.active.is_some() || !app.waiters.is_empty());
+        let works = self.apps.values().any(|app| app.active.is_some() || !app.waiters.is_empty());
+        // A message under way would be sent twice.
+        let busy = works || self.mail.outbox.is_sending();
         match self.reexec {
             Reexec::Due { not_before, .. } if !busy && !self.stopping && self.pending.is_empty() => Some(not_before),
             _ => None,
