@@ -7,8 +7,8 @@ use super::place;
 use super::style::{Cell, Style, Table, Tone, Toned};
 use crate::base::{Bytes, Moment, Span, WallTime};
 use crate::control::{
-    Answer, AppState, AppView, ChannelView, DnsView, HostView, IncidentView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, Request,
-    ServiceView, StatusReport, TlsView, WaitingView,
+    Answer, AppState, AppView, ChannelView, DnsView, HostView, IncidentView, InstanceView, ListenerState, ListenerView,
+    PollView, ProbeView, Request, ServiceView, StatusReport, TlsView, WaitingView,
 };
 use std::time::Duration;
 

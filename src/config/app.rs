@@ -4,8 +4,8 @@ use super::host::user;
 use super::read::Section;
 use super::sheet::Sheet;
 use super::{
-    Access, App, Deploy, ProbeTarget, Ready, Rehearsal, RehearsalData, Service, Source, backup, notify, probe, service, source,
-    step, trigger,
+    Access, App, Deploy, ProbeTarget, Ready, Rehearsal, RehearsalData, Service, Source, backup, notify, probe, service,
+    source, step, trigger,
 };
 use crate::base::{AppName, ServiceName};
 use std::collections::BTreeMap;

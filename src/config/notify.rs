@@ -56,15 +56,34 @@ pub struct Channel {
 #[allow(missing_docs)]
 pub enum Way {
     /// An incoming webhook.
-    Slack { url: Secret },
-    Discord { url: Secret },
+    Slack {
+        url: Secret,
+    },
+    Discord {
+        url: Secret,
+    },
     /// A bot that writes into a chat.
-    Telegram { server: String, token: Secret, chat: String },
-    Ntfy { server: String, topic: String, token: Option<Secret> },
+    Telegram {
+        server: String,
+        token: Secret,
+        chat: String,
+    },
+    Ntfy {
+        server: String,
+        topic: String,
+        token: Option<Secret>,
+    },
     /// JSON for whoever likes, signed where there is a secret.
-    Webhook { url: Secret, secret: Option<Secret> },
+    Webhook {
+        url: Secret,
+        secret: Option<Secret>,
+    },
     /// A program on this host.
-    Command { run: Command, user: Option<String>, timeout: Duration },
+    Command {
+        run: Command,
+        user: Option<String>,
+        timeout: Duration,
+    },
 }
 
 const KINDS: [(&str, &str); 6] = [
@@ -95,7 +114,8 @@ fn read_channel(name: &str, channel: &Section<'_>) -> Option<Channel> {
         channel.problem("kind", "is missing, and the table's name is no kind", advice);
     }
     let on = channel.list("on", |text| one_of(&OCCASIONS, text));
-    if on.as_ref().is_some_and(Vec::is_empty) && channel.value("on").and_then(Value::as_array).is_some_and(Vec::is_empty)
+    if on.as_ref().is_some_and(Vec::is_empty)
+        && channel.value("on").and_then(Value::as_array).is_some_and(Vec::is_empty)
     {
         channel.problem("on", "is empty: it would never hear of anything", "name an occasion, or leave the key out");
     }
@@ -272,12 +292,7 @@ pub struct CommitStatus {
 }
 
 /// Reads the table of an app. What was wrong is on the sheet. A frozen definition reports nothing.
-pub(super) fn read_commit_status(
-    table: &Section<'_>,
-    app: &str,
-    trigger: &Trigger,
-    git: &str,
-) -> Option<CommitStatus> {
+pub(super) fn read_commit_status(table: &Section<'_>, app: &str, trigger: &Trigger, git: &str) -> Option<CommitStatus> {
     let token = secret(table, "token");
     table.missing("token", r#"write { env = "NAME" }: a token that may write commit statuses"#);
     let context = table.line("context").unwrap_or_else(|| format!("pintle/{app}"));

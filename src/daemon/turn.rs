@@ -128,7 +128,15 @@ impl World {
             [app.services.deadline(), watch, active, waiters, look, gates]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
-        apps.chain([listener, self.certificate_deadline(), self.reexec_deadline(), self.mail_deadline(), self.standing_deadline()]).flatten().min()
+        apps.chain([
+            listener,
+            self.certificate_deadline(),
+            self.reexec_deadline(),
+            self.mail_deadline(),
+            self.standing_deadline(),
+        ])
+        .flatten()
+        .min()
     }
 
     /// Whatever is due by now, for every app and the listener.
@@ -159,18 +167,8 @@ impl World {
                 }
                 self.drive(now, &app, Some(number), crate::deploy::Input::Recorded(result), actions);
             }
-            Some(Pending::News { facts }) => {
-                self.news_written(&facts);
-                if result.is_err() {
-                    self.write_later(facts, actions);
-                }
-            }
-            Some(Pending::Sent { channel, facts }) => {
-                if result.is_err() {
-                    self.write_later(facts, actions);
-                }
-                self.mail.outbox.noted(&channel);
-            }
+            Some(Pending::News { facts }) => self.news_written(&facts),
+            Some(Pending::Sent { channel }) => self.mail.outbox.noted(&channel),
             Some(Pending::Intake { deployments, to, answer }) => {
                 let written = result.is_ok();
                 actions.push(Action::Answer { to, answer: or_error(result, *answer) });

@@ -85,10 +85,10 @@ pub(super) enum Pending {
     Approval { app: AppName, number: DeployId, to: RequestId },
     /// A commit whose quarantine is lifted once that is written.
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
-    /// What people are told, with what it is about.
+    /// What people are told: it is sent once that is written.
     News { facts: Vec<Entry> },
     /// What became of a channel's message: the next one waits for it.
-    Sent { channel: String, facts: Vec<Entry> },
+    Sent { channel: String },
 }
 
 impl Pending {

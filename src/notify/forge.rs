@@ -21,15 +21,13 @@ pub fn request(status: &CommitStatus, of: &StatusOf) -> Request {
     match status.forge {
         Forge::Gitlab => {
             let project = repository.replace('/', "%2F");
-            let document =
-                json!({"state": for_gitlab(of.state), "name": status.context, "description": description});
+            let document = json!({"state": for_gitlab(of.state), "name": status.context, "description": description});
             let mut request = Request::json(format!("{api}/projects/{project}/statuses/{commit}"), &document);
             request.headers.push(("PRIVATE-TOKEN", token));
             request
         }
         forge => {
-            let document =
-                json!({"state": of.state, "context": status.context, "description": description});
+            let document = json!({"state": of.state, "context": status.context, "description": description});
             let mut request = Request::json(format!("{api}/repos/{repository}/statuses/{commit}"), &document);
             if forge == Forge::Github {
                 request.headers.push(("Accept", "application/vnd.github+json".into()));

@@ -155,7 +155,8 @@ impl Outbox {
     pub fn remembered(rows: Vec<Outgoing>, counts: BTreeMap<String, Counts>) -> (Outbox, Vec<Fact>) {
         let mut outbox = Outbox::default();
         let mut entries = vec![];
-        outbox.made = counts.values().map(|counts| counts.last_seq).chain(rows.iter().map(|row| row.seq)).max().unwrap_or(0);
+        outbox.made =
+            counts.values().map(|counts| counts.last_seq).chain(rows.iter().map(|row| row.seq)).max().unwrap_or(0);
         for (channel, counts) in counts {
             outbox.queues.entry(channel).or_default().counts = counts;
         }

@@ -152,13 +152,17 @@ mod tests {
 
     #[test]
     fn known_secrets_and_what_looks_like_one_are_hidden() {
-        let known = [Secret(b"correct horse".to_vec()), Secret(b"correct horse battery\n".to_vec()), Secret(b"ab".to_vec())];
+        let known =
+            [Secret(b"correct horse".to_vec()), Secret(b"correct horse battery\n".to_vec()), Secret(b"ab".to_vec())];
         let redactor = Redactor::new(&known);
         let table = [
             ("nothing to see: about 3 tabs", "nothing to see: about 3 tabs"),
             ("said correct horse battery staple", "said *** staple"),
             ("said correct horse.", "said ***."),
-            ("fatal: https://me:hunter2@git.example/o/n.git not found", "fatal: https://***@git.example/o/n.git not found"),
+            (
+                "fatal: https://me:hunter2@git.example/o/n.git not found",
+                "fatal: https://***@git.example/o/n.git not found",
+            ),
             ("postgres://app:p@ss@db/x and http://b@c", "postgres://***@db/x and http://***@c"),
             ("https://a.example/x@y is no user", "https://a.example/x@y is no user"),
             ("DB_PASSWORD=hunter2 DEBUG=1", "DB_PASSWORD=*** DEBUG=1"),

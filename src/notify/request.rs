@@ -136,9 +136,7 @@ fn to_people(way: &Way, message: &Message, envelope: &Envelope) -> Option<Reques
         Way::Telegram { server, token, chat } => {
             Some(telegram::request(&format!("{server}/bot{}", address(token)), chat, message, envelope))
         }
-        Way::Ntfy { server, topic, token } => {
-            Some(ntfy::request(server, topic, token.as_ref(), message, envelope))
-        }
+        Way::Ntfy { server, topic, token } => Some(ntfy::request(server, topic, token.as_ref(), message, envelope)),
         Way::Webhook { url, secret } => Some(webhook::request(&address(url), secret.as_ref(), message, envelope)),
         Way::Command { .. } => None,
     }

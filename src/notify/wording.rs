@@ -106,7 +106,8 @@ pub fn trouble(happening: &Happening, at: WallTime, redactor: &Redactor) -> Opti
         Happening::Recovered { what, app, .. } => ("recovered", Tone::Good, format!("Well again: {what}"), app, &None),
     };
     let title = redactor.clean(&title);
-    let (title, rest) = if title.chars().count() <= 200 { (title, None) } else { (cut::line(&title, 200), Some(title)) };
+    let (title, rest) =
+        if title.chars().count() <= 200 { (title, None) } else { (cut::line(&title, 200), Some(title)) };
     let text = text.as_deref().map(|advice| redactor.clean(advice));
     let text = rest.into_iter().chain(text).collect::<Vec<_>>().join("\n");
     Some(Message {

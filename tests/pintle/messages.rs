@@ -191,7 +191,8 @@ fn a_peer_that_asks_for_patience_gets_it_and_one_that_refuses_is_not_asked_again
     slow.then(&[Answer::Say(429, "Retry-After: 7\r\n", "slow down"), Answer::Say(503, "", "not now")]);
     strict.then(&[Answer::Say(400, "", "no_text s3cr3t-s3cr3t-s3cr3t")]);
     let env = [("A", slow.url("/a/s3cr3t-s3cr3t-s3cr3t")), ("B", strict.url("/b/s3cr3t-s3cr3t-s3cr3t"))];
-    let tables = "[notify.a]\nkind = \"slack\"\nurl = { env = \"A\" }\n[notify.b]\nkind = \"slack\"\nurl = { env = \"B\" }\n";
+    let tables =
+        "[notify.a]\nkind = \"slack\"\nurl = { env = \"A\" }\n[notify.b]\nkind = \"slack\"\nurl = { env = \"B\" }\n";
     let world = world(App::new("shop"), &env, tables).up();
     world.shop().goes_live("v1");
     strict.hears(1);
@@ -252,10 +253,8 @@ fn a_commits_forge_hears_how_its_deploy_goes() {
     let second = shop.version("v2", &[]);
     world.pintle(&["deploy", "shop"]).exits(1);
     let heard = forge.hears(4);
-    let states: Vec<(String, String)> = heard
-        .iter()
-        .map(|heard| (heard.path.clone(), heard.json()["state"].as_str().unwrap().to_owned()))
-        .collect();
+    let states: Vec<(String, String)> =
+        heard.iter().map(|heard| (heard.path.clone(), heard.json()["state"].as_str().unwrap().to_owned())).collect();
     let path = |commit: &str| format!("/api/v1/repos/owner/shop/statuses/{commit}");
     let expected = [(&first, "pending"), (&first, "success"), (&second, "pending"), (&second, "failure")];
     assert_eq!(states, expected.map(|(commit, state)| (path(commit), state.to_owned())));

@@ -54,10 +54,14 @@ fn every_kind_is_read_and_an_empty_secret_switches_it_off() {
         assert_eq!(read.on.len(), 6, "it hears of everything unless `on` says otherwise");
         assert!(!format!("{read:?}").contains("hunter2"), "{read:?}");
     }
-    let read = channel(&scratch, "[notify.x]\nkind = \"command\"\nrun = [\"/bin/tell\"]\nuser = \"pi\"\non = [\"critical\"]");
+    let read =
+        channel(&scratch, "[notify.x]\nkind = \"command\"\nrun = [\"/bin/tell\"]\nuser = \"pi\"\non = [\"critical\"]");
     assert_eq!(read.on.into_iter().collect::<Vec<_>>(), [Occasion::Critical]);
     let Some(Way::Command { run, user, timeout }) = read.way else { panic!("{:?}", read.way) };
-    assert_eq!((run.argv(), user.as_deref(), timeout), (vec!["/bin/tell".to_string()], Some("pi"), Duration::from_secs(30)));
+    assert_eq!(
+        (run.argv(), user.as_deref(), timeout),
+        (vec!["/bin/tell".to_string()], Some("pi"), Duration::from_secs(30))
+    );
 }
 
 #[test]
@@ -80,7 +84,10 @@ fn what_is_wrong_is_said_by_its_key_and_no_secret_is_shown() {
         ("[notify.command]\nrun = \"true\"\nuser = \"eve\"", "notify.command.user: \"eve\" is not a user"),
         ("[notify.\"A b\"]\nkind = \"ntfy\"\ntopic = \"a\"", "notify.A b: \"A b\" is not a usable name"),
         ("[dns.other]\nsubdomain = \"x\"\ntoken = { env = \"WORD\" }", "dns.other: is not a provider known here"),
-        ("[dns.duckdns]\nsubdomain = \"a b\"\ntoken = { env = \"WORD\" }", "dns.duckdns.subdomain: \"a b\" is not a name"),
+        (
+            "[dns.duckdns]\nsubdomain = \"a b\"\ntoken = { env = \"WORD\" }",
+            "dns.duckdns.subdomain: \"a b\" is not a name",
+        ),
         ("[dns.duckdns]\nsubdomain = \"a\"", "dns.duckdns.token: is missing"),
     ];
     for (text, expected) in table {
@@ -93,7 +100,8 @@ fn what_is_wrong_is_said_by_its_key_and_no_secret_is_shown() {
 #[test]
 fn duckdns_is_on_with_a_token_and_tells_www_duckdns_org() {
     let scratch = Scratch::new("notify-dns");
-    let text = |token: &str| format!("[dns.duckdns]\nsubdomain = \"Clinic.duckdns.org\"\ntoken = {{ env = \"{token}\" }}\n");
+    let text =
+        |token: &str| format!("[dns.duckdns]\nsubdomain = \"Clinic.duckdns.org\"\ntoken = {{ env = \"{token}\" }}\n");
     let found = host(&scratch, &text("WORD")).unwrap().duckdns.unwrap();
     assert_eq!((found.subdomain.as_str(), found.every), ("clinic", Duration::from_secs(300)));
     assert_eq!(found.server, "https://www.duckdns.org");
@@ -129,7 +137,10 @@ fn the_forges_api_is_derived_from_the_source() {
     assert_eq!(told.len(), 2, "{told:?}");
     let other = app("https://bitbucket.org/o/n.git", "bitbucket", "").unwrap_err();
     assert_eq!(other, ["commit_status: is not known of this forge"]);
-    assert_eq!(app("https://git.example/o/n.git", "gitea", "api = \"http://127.0.0.1:1/\"").unwrap().api, "http://127.0.0.1:1");
+    assert_eq!(
+        app("https://git.example/o/n.git", "gitea", "api = \"http://127.0.0.1:1/\"").unwrap().api,
+        "http://127.0.0.1:1"
+    );
     let loaded = scratch.load_app(&app_with("")).unwrap();
     assert_eq!(loaded.config.apps.into_values().next().unwrap().commit_status, None);
 }

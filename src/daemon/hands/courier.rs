@@ -3,12 +3,12 @@
 use super::Hands;
 use crate::base::Moment;
 use crate::config::{Channel, DuckDns, Way};
+use crate::control::{Answer, ChannelTried, NotifyReport};
 use crate::daemon::event::{Event, RequestId};
 use crate::notify::message::Body;
 use crate::notify::outbox::Sending;
 use crate::notify::request::Reply;
 use crate::notify::{Envelope, Outcome, Request, Target, duckdns, webhook, wording};
-use crate::control::{Answer, ChannelTried, NotifyReport};
 use crate::os::cancel::Cancel;
 use crate::os::command::{self, Ending, Spec};
 use crate::os::outbound::{self, Call};

@@ -110,7 +110,8 @@ impl Simulation {
         self.promises.passages.remembered_anew(&self.promises.rows);
         let found = self.found();
         let snapshot = self.journal.diary.snapshot();
-        let (mut world, mut actions) = World::boot(self.now, &self.config, snapshot, found, vec![], super::gates::zone());
+        let (mut world, mut actions) =
+            World::boot(self.now, &self.config, snapshot, found, vec![], super::gates::zone());
         if std::mem::take(&mut self.peers.crashed) {
             world.predecessor_crashed(self.now, &mut actions);
         }

@@ -19,7 +19,8 @@ const UNTOLD: u32 = 3;
 impl World {
     /// The daemon before this one did not end: it crashed or was killed, and the host did not restart meanwhile.
     pub(in super::super) fn predecessor_crashed(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let advice = "The applications ran on. Why it ended is in `journalctl -u pintle` and `journalctl -k` (out of memory?).";
+        let advice =
+            "The applications ran on. Why it ended is in `journalctl -u pintle` and `journalctl -k` (out of memory?).";
         let trouble = Happening::Trouble {
             about: Subject::host("daemon"),
             app: None,

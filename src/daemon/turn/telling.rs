@@ -4,11 +4,11 @@
 //! with it, and sent when both are on disk - or when they cannot be, which people then hear of all the same.
 
 use super::super::action::Action;
+use super::super::event::RequestId;
 use super::super::world::{Mail, Pending, World};
 use crate::base::{AppName, Moment};
 use crate::config::{Config, Occasion};
 use crate::control::{Answer, ChannelView, DeployStatus, IncidentView};
-use super::super::event::RequestId;
 use crate::notify::incidents::{self, News};
 use crate::notify::redact::Redactor;
 use crate::notify::wording::{self, Said};
@@ -53,7 +53,8 @@ impl World {
                         let gravity = open.gravity;
                         entries.push(Entry::Incident(incidents::Fact::Opened(open)));
                         let occasions = incidents::occasions(gravity);
-                        entries.extend(message.flat_map(|said| self.put_where(now, said, |on| occasions.iter().any(on))));
+                        entries
+                            .extend(message.flat_map(|said| self.put_where(now, said, |on| occasions.iter().any(on))));
                     }
                     News::Closed(open) => {
                         entries.push(Entry::Incident(incidents::Fact::Closed { subject: open.subject }));
@@ -105,7 +106,8 @@ impl World {
         let Some(commit) = ended.commit.clone().filter(|_| ended.deed == Deed::Deploy) else { return vec![] };
         let (state, description) = wording::commit_state(ended);
         // What ended without having been judged takes back only what was said.
-        if state == CommitState::Error && reported != Some(ended.number) && ended.status != DeployStatus::RollbackFailed {
+        if state == CommitState::Error && reported != Some(ended.number) && ended.status != DeployStatus::RollbackFailed
+        {
             return vec![];
         }
         self.put_status(now, &ended.app, StatusOf { commit, state, description })
@@ -123,8 +125,15 @@ impl World {
     pub(in super::super) fn record_news(&mut self, entries: Vec<Entry>, actions: &mut Vec<Action>) {
         if !entries.is_empty() {
             let facts = entries.clone();
-            self.record(entries, Pending::News { facts }, actions);
+            self.write_then(entries, Pending::News { facts }, actions);
         }
+    }
+
+    /// Has something written that must not be lost when there is no room for it now, and `pending` go on when it is
+    /// written, or kept for later: the writer answers in order, and what nobody waits for it keeps.
+    fn write_then(&mut self, entries: Vec<Entry>, pending: Pending, actions: &mut Vec<Action>) {
+        actions.push(Action::Record { token: None, entries });
+        self.record(vec![], pending, actions);
     }
 
     /// What was told lies on disk, or is kept for when there is room: it may be sent.
@@ -174,8 +183,7 @@ impl World {
         let entries: Vec<Entry> =
             self.mail.outbox.answered(now, channel, seq, outcome).into_iter().map(Entry::Post).collect();
         if !entries.is_empty() {
-            let facts = entries.clone();
-            self.record(entries, Pending::Sent { channel: channel.into(), facts }, actions);
+            self.write_then(entries, Pending::Sent { channel: channel.into() }, actions);
         }
     }
 

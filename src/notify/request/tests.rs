@@ -95,7 +95,9 @@ fn slack_gets_escaped_text_within_its_limits() {
         assert!(["section", "context"].contains(&block["type"].as_str().unwrap()));
         assert!(block["text"]["text"].as_str().is_none_or(|text| text.chars().count() <= 3000));
         let fields = block["fields"].as_array().cloned().unwrap_or_default();
-        assert!(fields.len() <= 10 && fields.iter().all(|field| field["text"].as_str().unwrap().chars().count() <= 2000));
+        assert!(
+            fields.len() <= 10 && fields.iter().all(|field| field["text"].as_str().unwrap().chars().count() <= 2000)
+        );
     }
 }
 
@@ -184,7 +186,8 @@ fn ntfy_gets_headers_that_are_ascii_and_a_short_body() {
 
 #[test]
 fn a_webhook_is_signed_and_says_who_when_and_what() {
-    let sent = request(Way::Webhook { url: url(), secret: Some(Secret(b"It's a Secret to Everybody".to_vec())) }, &short());
+    let sent =
+        request(Way::Webhook { url: url(), secret: Some(Secret(b"It's a Secret to Everybody".to_vec())) }, &short());
     let document = json(&sent);
     for (key, value) in [
         ("id", Value::from("17-4")),
@@ -199,7 +202,10 @@ fn a_webhook_is_signed_and_says_who_when_and_what() {
     }
     assert_eq!(document["facts"]["commit"], "4f2a1c9");
     assert_eq!(header(&sent, "x-pintle-event"), Some("deploy.failed"));
-    assert_eq!((header(&sent, "x-pintle-delivery"), header(&sent, "x-pintle-timestamp")), (Some("17-4"), Some("1761336009")));
+    assert_eq!(
+        (header(&sent, "x-pintle-delivery"), header(&sent, "x-pintle-timestamp")),
+        (Some("17-4"), Some("1761336009"))
+    );
     let signature = header(&sent, "x-pintle-signature-256").unwrap();
     let secret = Secret(b"It's a Secret to Everybody".to_vec());
     assert_eq!(Some(signature.to_owned()), webhook::sign(&secret, &sent.body));
@@ -229,7 +235,14 @@ fn each_forge_is_told_as_its_api_wants_it() {
     };
     let status = |forge, api: &str, repository: &str| {
         let (token, context) = (Secret(b"t0ken".to_vec()), "pintle/shop".to_owned());
-        Target::Forge(Arc::new(CommitStatus { forge, api: api.into(), repository: repository.into(), token, context, ca: None }))
+        Target::Forge(Arc::new(CommitStatus {
+            forge,
+            api: api.into(),
+            repository: repository.into(),
+            token,
+            context,
+            ca: None,
+        }))
     };
     let table = [
         (Forge::Github, "o/n", "/repos/o/n/statuses/", ("Authorization", "Bearer t0ken"), "failure", "context"),
@@ -247,7 +260,8 @@ fn each_forge_is_told_as_its_api_wants_it() {
         assert!(document["description"].as_str().unwrap().chars().count() <= 140);
         assert!(target.request(&Body::Message(short()), &envelope()).is_none());
     }
-    let github = status(Forge::Github, "https://api.github.com", "o/n").request(&Body::Status(of), &envelope()).unwrap();
+    let github =
+        status(Forge::Github, "https://api.github.com", "o/n").request(&Body::Status(of), &envelope()).unwrap();
     assert_eq!(header(&github, "accept"), Some("application/vnd.github+json"));
     assert_eq!(header(&github, "x-github-api-version"), Some("2022-11-28"));
 }

@@ -60,7 +60,9 @@ fn each_end_is_told_in_a_line_to_those_who_listen() {
         assert_eq!((said.message.title.as_str(), said.occasions), (title, occasions));
         let facts: Vec<&str> = said.message.facts.iter().map(|(name, _)| name.as_str()).collect();
         let branch = ["commit", "branch", "release", "previous", "duration", "deployment", "trigger"];
-        assert!(branch.iter().filter(|name| deed == Deed::Deploy || **name != "branch").all(|name| facts.contains(name)));
+        assert!(
+            branch.iter().filter(|name| deed == Deed::Deploy || **name != "branch").all(|name| facts.contains(name))
+        );
     }
     for status in [Superseded, Cancelled, Refused] {
         assert_eq!(ended(&an_end(Deed::Deploy, status, None), WallTime(7), &Redactor::default()), None);

@@ -132,7 +132,8 @@ impl Peer {
         drop(state);
         self.state.1.notify_all();
         if let Answer::Say(status, more, body) = answer {
-            let head = format!("HTTP/1.1 {status} X\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head =
+                format!("HTTP/1.1 {status} X\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
             let _ = (&stream).write_all((head + body).as_bytes());
         }
     }
