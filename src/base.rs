@@ -81,6 +81,11 @@ checked_name!(
     check_label
 );
 checked_name!(
+    /// A schedule of an application, as its `[[schedule]]` names it.
+    ScheduleName,
+    check_label
+);
+checked_name!(
     /// A full git object name: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits.
     CommitId,
     check_commit
@@ -254,6 +259,10 @@ impl WallTime {
     /// `self` later by `span`.
     pub fn plus(self, span: Duration) -> WallTime {
         WallTime(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+    /// `self` earlier by `span`.
+    pub fn minus(self, span: Duration) -> WallTime {
+        WallTime(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
     /// How long after `earlier` this is; zero when the clock went backwards.
     pub fn since(self, earlier: WallTime) -> Duration {

@@ -90,11 +90,12 @@ Exit codes are those of `pintle deploy`.")]
 
     /// What runs now, on one page
     Status(AppArgs),
-    /// Live and past output of services and deployments
+    /// Live and past output of services, schedules and deployments
     #[command(after_help = "Examples:
   pintle logs                the last lines of every service of the one app there is
   pintle logs shop web -f    follow one service
   pintle logs web -n 500     with one app its name may be left out
+  pintle logs shop --schedule digest
   pintle logs --deploy 42    everything deployment 42 printed; with -f live")]
     Logs(LogsArgs),
     /// The deployments so far, newest first
@@ -125,6 +126,9 @@ The exit code is the command's own.")]
     /// Make, list, restore and prune backups
     #[command(subcommand)]
     Backup(BackupVerb),
+    /// Run a scheduled command now
+    #[command(subcommand)]
+    Schedule(ScheduleVerb),
 
     /// See whether messages arrive
     #[command(subcommand)]
@@ -146,7 +150,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["init", "check-config", "config", "demo"]),
     ("Deploy", &["deploy", "rollback", "approve", "cancel", "forgive"]),
     ("Look", &["status", "logs", "history", "deliveries", "show", "report", "releases"]),
-    ("Operate", &["start", "stop", "restart", "exec", "backup", "notify"]),
+    ("Operate", &["start", "stop", "restart", "exec", "backup", "schedule", "notify"]),
     ("Serve", &["run", "listen", "reload", "reexec"]),
     ("Shell", &["completions"]),
 ];
@@ -311,8 +315,11 @@ pub struct LogsArgs {
     pub app: Option<String>,
     /// One service of it; all of them when left out
     pub service: Option<String>,
+    /// What a schedule of the app printed instead
+    #[arg(long, value_name = "NAME", conflicts_with = "service")]
+    pub schedule: Option<String>,
     /// A deployment's log instead
-    #[arg(long, value_name = "N", value_parser = deploy_number, conflicts_with_all = ["app", "service"])]
+    #[arg(long, value_name = "N", value_parser = deploy_number, conflicts_with_all = ["app", "service", "schedule"])]
     pub deploy: Option<DeployId>,
     /// Keep printing what comes, until Ctrl-C
     #[arg(short, long)]
@@ -372,12 +379,28 @@ pub enum NotifyVerb {
     Test(TestArgs),
 }
 
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
+pub enum ScheduleVerb {
+    /// Start a schedule's command now; its next time stays what it is
+    #[command(override_usage = "pintle schedule run [APP] NAME")]
+    Run(ScheduleArgs),
+}
+
 #[derive(Debug, Args)]
 #[allow(missing_docs)]
 pub struct TestArgs {
     /// Only this channel: the NAME of its [notify.NAME]
     #[arg(value_name = "NAME")]
     pub channel: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct ScheduleArgs {
+    /// The app (may be left out when there is only one), then the schedule's name
+    #[arg(value_names = ["APP", "NAME"], num_args = 1..=2, required = true)]
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,10 @@
-//! `logs`: the output of services and of deployments, past and live.
+//! `logs`: the output of services, schedules and deployments, past and live.
 
 use super::args::LogsArgs;
 use super::context::{Context, Daemon, SOON, unexpected};
 use super::failure::Failure;
 use super::{follow, offline, place};
-use crate::base::{AppName, DeployId, ServiceName};
+use crate::base::{AppName, DeployId, ScheduleName, ServiceName};
 use crate::control::{Answer, Request};
 use std::ops::ControlFlow;
 
@@ -20,6 +20,12 @@ pub fn run(args: &LogsArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
             follow::to_the_end(cx, &mut daemon, number).map(|_| 0)
         }
         Some(number) => of_deployment(cx, number, args.lines.unwrap_or(u32::MAX)),
+        None if args.schedule.is_some() => {
+            let schedule = args.schedule.as_deref().unwrap_or_default();
+            let schedule = ScheduleName::new(schedule).map_err(|bad| Failure::usage(bad.to_string()))?;
+            let app = place::app(cx, args.app.as_deref())?;
+            of_schedule(cx, &app, &schedule, args.lines.unwrap_or(LINES), args.follow)
+        }
         None => {
             let (app, service) = place::target(cx, args.app.as_deref(), args.service.as_deref())?;
             of_services(cx, &app, service, args.lines.unwrap_or(LINES), args.follow)
@@ -28,7 +34,8 @@ pub fn run(args: &LogsArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
 }
 
 fn of_deployment(cx: &mut Context<'_>, number: DeployId, lines: u32) -> Result<u8, Failure> {
-    let request = Request::Logs { app: None, service: None, deployment: Some(number), lines, follow: false };
+    let request =
+        Request::Logs { app: None, service: None, schedule: None, deployment: Some(number), lines, follow: false };
     streamed(cx, &request, false, |state_dir| offline::deployment_log(state_dir, number, lines))
 }
 
@@ -39,8 +46,21 @@ fn of_services(
     lines: u32,
     follow: bool,
 ) -> Result<u8, Failure> {
-    let request = Request::Logs { app: Some(app.clone()), service: service.clone(), deployment: None, lines, follow };
+    let (whose, which) = (Some(app.clone()), service.clone());
+    let request = Request::Logs { app: whose, service: which, schedule: None, deployment: None, lines, follow };
     streamed(cx, &request, follow, |state_dir| offline::service_logs(state_dir, app, service.as_ref(), lines))
+}
+
+fn of_schedule(
+    cx: &mut Context<'_>,
+    app: &AppName,
+    schedule: &ScheduleName,
+    lines: u32,
+    follow: bool,
+) -> Result<u8, Failure> {
+    let (whose, which) = (Some(app.clone()), Some(schedule.clone()));
+    let request = Request::Logs { app: whose, service: None, schedule: which, deployment: None, lines, follow };
+    streamed(cx, &request, follow, |state_dir| offline::schedule_log(state_dir, app, schedule, lines))
 }
 
 /// Prints what the daemon streams; while it is down, what the files have.

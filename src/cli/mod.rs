@@ -42,7 +42,7 @@ pub use context::World;
 pub use failure::Failure;
 pub use style::Style;
 
-use args::{Cli, Verb};
+use args::{Cli, ScheduleVerb, Verb};
 use clap::FromArgMatches;
 use context::Context;
 use std::ffi::OsString;
@@ -120,6 +120,7 @@ fn dispatch(verb: &Verb, cx: &mut Context<'_>) -> Result<u8, Failure> {
         Verb::Exec(args) => exec::run(args, cx),
         Verb::Notify(verb) => notify::run(verb, cx),
         Verb::Backup(verb) => backup::run(verb, cx),
+        Verb::Schedule(ScheduleVerb::Run(args)) => orders::run_schedule(args, cx),
         Verb::Completions(args) => completions::run(args, cx),
         Verb::Demo(args) => Ok(demo::run(args)),
         Verb::DemoApp(args) => Ok(demo_app::run(args)),

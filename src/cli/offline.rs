@@ -1,7 +1,7 @@
 //! What can be said while the daemon is down: read from the state directory, never written.
 
 use super::failure::{Failure, IO, NOT_PERMITTED};
-use crate::base::{AppName, DeployId, ReleaseName, ServiceName};
+use crate::base::{AppName, DeployId, ReleaseName, ScheduleName, ServiceName};
 use crate::control::{
     BackupsReport, DeliveriesReport, DeployStatus, DeploymentReport, HistoryReport, ReleaseView, ReleasesReport,
 };
@@ -96,6 +96,9 @@ fn log_of(home: &Path, number: DeployId) -> PathBuf {
     home.join("logs").join(format!("deploy-{number}.log"))
 }
 
+/// What the logs of schedules begin with.
+const SCHEDULE: &str = "schedule-";
+
 /// The last lines of a deployment's log, of whichever app it is.
 pub fn deployment_log(state_dir: &Path, number: DeployId, lines: u32) -> Result<Vec<Vec<u8>>, Failure> {
     let apps = state_dir.join("apps");
@@ -128,6 +131,9 @@ pub fn service_logs(
             if stem.strip_prefix("deploy-").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit())) {
                 return None;
             }
+            if stem.starts_with(SCHEDULE) {
+                return None;
+            }
             Some((ServiceName::new(stem).ok()?, entry.path()))
         })
         .collect();
@@ -138,6 +144,16 @@ pub fn service_logs(
         all.extend(tail(&path, lines)?.into_iter().map(named));
     }
     Ok(all)
+}
+
+/// The last lines of a schedule's log.
+pub fn schedule_log(
+    state_dir: &Path,
+    app: &AppName,
+    schedule: &ScheduleName,
+    lines: u32,
+) -> Result<Vec<Vec<u8>>, Failure> {
+    tail(&state_dir.join("apps").join(app).join("logs").join(format!("{SCHEDULE}{schedule}.log")), lines)
 }
 
 fn tail(path: &Path, lines: u32) -> Result<Vec<Vec<u8>>, Failure> {
@@ -172,6 +188,7 @@ mod tests {
         std::os::unix::fs::symlink("releases/000041-88aa001", home.join("current")).unwrap();
         fs::write(home.join("logs/web.log"), "one\ntwo\nthree\n").unwrap();
         fs::write(home.join("logs/worker.log"), "w\n").unwrap();
+        fs::write(home.join("logs/schedule-digest.log"), "sent\n").unwrap();
         fs::write(home.join("logs/deploy-000042.log"), "built\n").unwrap();
 
         let app: AppName = "shop".parse().unwrap();
@@ -181,6 +198,8 @@ mod tests {
         };
         assert_eq!(logs(Some("web"), 2).unwrap(), "two\nthree");
         assert_eq!(logs(None, 1).unwrap(), "web | three\nworker | w");
+        let digest = "digest".parse().unwrap();
+        assert_eq!(schedule_log(&scratch.path, &app, &digest, 1).map(text).unwrap(), "sent");
         assert!(logs(Some("mail"), 1).unwrap_err().message.contains("logs/mail.log"));
         assert_eq!(deployment_log(&scratch.path, DeployId(42), u32::MAX).map(text).unwrap(), "built");
         assert_eq!(deployment_log(&scratch.path, DeployId(43), 1).unwrap_err().exit, 64);

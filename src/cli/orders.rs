@@ -1,11 +1,11 @@
-//! The verbs that are one order to the daemon, answered by a sentence: start, stop, restart, approve, cancel, forgive
-//! and reload.
+//! The verbs that are one order to the daemon, answered by a sentence: start, stop, restart, approve, cancel, forgive,
+//! schedule run and reload.
 
-use super::args::{ForgiveArgs, NumberArgs, TargetArgs, commit_prefix};
+use super::args::{ForgiveArgs, NumberArgs, ScheduleArgs, TargetArgs, commit_prefix};
 use super::context::{Context, LONG, SOON};
 use super::failure::Failure;
 use super::place;
-use crate::base::{AppName, ServiceName};
+use crate::base::{AppName, ScheduleName, ServiceName};
 use crate::control::Request;
 
 /// `pintle start`.
@@ -47,6 +47,13 @@ pub fn forgive(args: &ForgiveArgs, cx: &mut Context<'_>) -> Result<u8, Failure> 
     let (app, word) = place::app_then(cx, &args.words)?;
     let commit = commit_prefix(word).map_err(Failure::usage)?;
     cx.order(&Request::Forgive { app, commit }, SOON)
+}
+
+/// `pintle schedule run`.
+pub fn run_schedule(args: &ScheduleArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
+    let (app, word) = place::app_then(cx, &args.words)?;
+    let schedule = ScheduleName::new(word).map_err(|bad| Failure::usage(bad.to_string()))?;
+    cx.order(&Request::RunSchedule { app, schedule }, SOON)
 }
 
 /// `pintle reload`.

@@ -8,7 +8,7 @@ use super::style::{Cell, Style, Table, Tone, Toned};
 use crate::base::{Bytes, Moment, Span, WallTime};
 use crate::control::{
     Answer, AppState, AppView, ChannelView, DnsView, HostView, IncidentView, InstanceView, ListenerState, ListenerView,
-    PollView, ProbeView, Request, ServiceView, StatusReport, TlsView, WaitingView,
+    PollView, ProbeView, Request, ScheduleView, ServiceView, StatusReport, TlsView, WaitingView,
 };
 use std::time::Duration;
 
@@ -133,6 +133,9 @@ fn app_text(app: &AppView, style: &Style, now: WallTime) -> String {
         text += &sayings(service);
     }
     text += &app.poll.as_ref().map(|poll| poll_text(poll, style)).unwrap_or_default();
+    if !app.schedules.is_empty() {
+        text += &schedules(&app.schedules, style);
+    }
     for probe in &app.probes {
         text += &probe_text(probe, app.state, style);
     }
@@ -160,6 +163,31 @@ fn services(services: &[ServiceView], style: &Style) -> String {
             cells.extend((0..6).map(|_| Cell::or_dash(None::<u8>)));
             table.row(cells);
         }
+    }
+    table.text(style)
+}
+
+/// What runs by the clock: the last run, and the next.
+fn schedules(schedules: &[ScheduleView], style: &Style) -> String {
+    let mut table = Table::new(2, &["SCHEDULE", "WHEN", "LAST RUN", "RESULT", ">TOOK", "NEXT RUN"]);
+    for schedule in schedules {
+        let last = schedule.last.as_ref();
+        let tone = match last.map(|last| last.status.as_str()) {
+            Some("success") => Tone::Good,
+            Some("failed") => Tone::Bad,
+            _ => Tone::Faint,
+        };
+        let message = last.and_then(|last| last.message.as_deref()).map(super::history::one_line);
+        let result = last.map(|last| message.map_or(last.status.clone(), |why| format!("{}: {why}", last.status)));
+        let took = last.and_then(|last| last.duration_seconds).or(schedule.running_seconds);
+        table.row(vec![
+            schedule.schedule.as_str().into(),
+            schedule.when.as_str().into(),
+            Cell::or_dash(last.map(|last| style.time(last.started))),
+            result.map_or_else(|| Cell::or_dash(None::<u8>), |result| Cell::toned(result, tone)),
+            Cell::or_dash(took.map(cpu_time)),
+            schedule.next.map_or_else(|| "when the clock is set".into(), |next| style.time(next).as_str().into()),
+        ]);
     }
     table.text(style)
 }

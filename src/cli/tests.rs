@@ -212,6 +212,7 @@ fn logs_are_printed_as_they_are() {
     let logs = |deployment: Option<u64>, service: Option<&str>, lines| Request::Logs {
         app: deployment.is_none().then(|| "shop".parse().unwrap()),
         service: service.map(|name| name.parse().unwrap()),
+        schedule: None,
         deployment: deployment.map(DeployId),
         lines,
         follow: false,

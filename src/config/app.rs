@@ -4,8 +4,8 @@ use super::host::user;
 use super::read::Section;
 use super::sheet::Sheet;
 use super::{
-    Access, App, Deploy, ProbeTarget, Ready, Rehearsal, RehearsalData, Service, Source, backup, notify, probe, service,
-    source, step, trigger,
+    Access, App, Deploy, ProbeTarget, Ready, Rehearsal, RehearsalData, Service, Source, backup, notify, probe,
+    schedule, service, source, step, trigger,
 };
 use crate::base::{AppName, ServiceName};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub(super) fn read(sheet: &Sheet<'_>, name: AppName, definition: toml::Table) ->
         status.and_then(|table| notify::read_commit_status(&table, name.as_str(), &trigger, &source.git));
     let deploy = read_deploy(root.table("deploy"));
     let steps = step::read(&root.tables("step"));
-    step::check_schedules(&root.tables("schedule"));
+    let schedules = schedule::read(&root.tables("schedule"));
 
     let tables = root.named_tables("service");
     let names: Vec<&str> = tables.iter().map(|(name, _)| *name).collect();
@@ -57,6 +57,7 @@ pub(super) fn read(sheet: &Sheet<'_>, name: AppName, definition: toml::Table) ->
         deploy,
         rehearsal,
         steps,
+        schedules,
         services,
         probes,
         backup: backed_up.backup,

@@ -20,6 +20,7 @@ mod notify;
 mod probe;
 mod problem;
 mod read;
+mod schedule;
 #[cfg(test)]
 mod scratch;
 mod secret;
@@ -41,6 +42,7 @@ pub use frozen::{freeze, thaw};
 pub use load::{Environment, Loaded, LookUp, Paths};
 pub use notify::{Channel, CommitStatus, DuckDns, Occasion, Way};
 pub use problem::{Notice, Problem};
+pub use schedule::{At, Schedule, When};
 pub use show::{show_json, show_text};
 pub use template::{app_template, host_template};
 pub use text::{BadLine, parse_env_file};
@@ -194,6 +196,8 @@ pub struct App {
     pub rehearsal: Rehearsal,
     /// `[[step]]`, in the file's order.
     pub steps: Vec<Step>,
+    /// `[[schedule]]`, in the file's order.
+    pub schedules: Vec<Schedule>,
     /// `[service.NAME]`, by name.
     pub services: BTreeMap<ServiceName, Service>,
     /// `[health]` first, then every `[[probe]]`; may be empty (alive is then all that is asked).

@@ -3,7 +3,7 @@
 //! Where a text came from `${NAME}`, the reference is shown: what it stands for may be a secret.
 
 use super::units::{write_duration, write_signal, write_size};
-use super::{App, Command, CommitStatus, Generic, Nginx, Probe, ProbeTarget, Service, Step, Trigger};
+use super::{App, Command, CommitStatus, Generic, Nginx, Probe, ProbeTarget, Schedule, Service, Step, Trigger, When};
 use super::{app, generic, probe, service, step, trigger, write};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -38,6 +38,8 @@ fn meant(app: &App) -> Table {
         app.services.values().map(|service| (service.name.to_string(), Value::Table(shown_service(service))));
     root.insert("service".into(), Value::Table(services.collect()));
     root.insert("step".into(), Value::Array(app.steps.iter().map(|step| Value::Table(shown_step(step))).collect()));
+    let schedules = app.schedules.iter().map(|schedule| Value::Table(shown_schedule(schedule)));
+    root.insert("schedule".into(), Value::Array(schedules.collect()));
     let (health, others): (Vec<&Probe>, Vec<&Probe>) = app.probes.iter().partition(|probe| probe.name == probe::HEALTH);
     root.extend(health.into_iter().map(|health| ("health".to_owned(), Value::Table(shown_probe(health)))));
     let others = others.into_iter().map(|other| {
@@ -135,6 +137,21 @@ fn shown_step(step: &Step) -> Table {
         ("on_failure", text(if step.warn_only { "warn" } else { "abort" })),
         ("env", env(&step.env)),
     ])
+}
+
+fn shown_schedule(schedule: &Schedule) -> Table {
+    let mut shown = table([
+        ("name", text(&schedule.name)),
+        ("run", command(&schedule.run)),
+        ("timeout", text(write_duration(schedule.timeout))),
+        ("env", env(&schedule.env)),
+    ]);
+    let (key, when) = match &schedule.when {
+        When::Every(span) => ("every", text(write_duration(*span))),
+        When::At(at) => ("at", text(at)),
+    };
+    shown.insert(key.into(), when);
+    shown
 }
 
 fn shown_service(service: &Service) -> Table {

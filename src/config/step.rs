@@ -1,7 +1,6 @@
-//! Reads `[[step]]` and `[[schedule]]`: the commands of an application besides its services.
+//! Reads `[[step]]`: the commands of a deployment.
 
 use super::read::Section;
-use super::units;
 use super::{Command, Step, StepPhase};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,23 +46,4 @@ pub(super) fn unique_name(section: &Section<'_>, names: &mut BTreeSet<String>) -
         section.problem("name", format!("{name:?} is there twice"), "give each a name of its own");
     }
     name
-}
-
-/// Checks `[[schedule]]`, whose feature is still to come.
-pub(super) fn check_schedules(schedules: &[Section<'_>]) {
-    let mut names = BTreeSet::new();
-    for schedule in schedules {
-        schedule.sheet.notice(&schedule.path, "not active yet: schedules; keep the cron line until then");
-        unique_name(schedule, &mut names);
-        schedule.positive_duration("every");
-        schedule.parsed("at", units::time_of_day);
-        schedule.command("run");
-        schedule.missing("run", "write the command to run");
-        schedule.positive_duration("timeout");
-        schedule.env("env");
-        if schedule.has("every") == schedule.has("at") {
-            let advice = r#"write one of every = "24h" and at = "03:30""#;
-            schedule.sheet.problem(&schedule.path, "must say when, in exactly one way", advice);
-        }
-    }
 }

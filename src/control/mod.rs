@@ -14,7 +14,7 @@ pub use reports::*;
 pub(crate) use states::spelled;
 pub use states::*;
 
-use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ServiceName, TagName};
+use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ScheduleName, ServiceName, TagName};
 use serde::{Deserialize, Serialize};
 
 /// What can be asked of the daemon. [`Request::on_listener_socket`] says which of them the listener may ask.
@@ -80,10 +80,17 @@ pub enum Request {
         app: AppName,
         service: Option<ServiceName>,
     },
-    /// Stream a log file: of a service, of all services (`None`), or of a deployment.
+    /// Run a scheduled command now.
+    RunSchedule {
+        app: AppName,
+        schedule: ScheduleName,
+    },
+    /// Stream a log file: of a service, of all services (`None`), of a schedule, or of a deployment.
     Logs {
         app: Option<AppName>,
         service: Option<ServiceName>,
+        #[serde(default)]
+        schedule: Option<ScheduleName>,
         deployment: Option<DeployId>,
         lines: u32,
         follow: bool,

@@ -2,7 +2,7 @@
 //! renamed.
 
 use super::states::{AppState, DeliveryVerdict, DeployStatus, ListenerState, Phase, RunState, StepStatus, Trigger};
-use crate::base::{AppName, BackupId, Bytes, DeployId, ReleaseName, ServiceName, WallTime};
+use crate::base::{AppName, BackupId, Bytes, DeployId, ReleaseName, ScheduleName, ServiceName, WallTime};
 use serde::{Deserialize, Serialize};
 
 /// One deployment as `history` lists it.
@@ -261,7 +261,40 @@ pub struct AppView {
     /// The last look of each probe.
     #[serde(default)]
     pub probes: Vec<ProbeView>,
+    /// Its commands that run by the clock.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleView>,
     pub services: Vec<ServiceView>,
+}
+
+/// A command that runs by the clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ScheduleView {
+    pub schedule: ScheduleName,
+    /// `every 1d`, `at 03:30`, `at Mon 03:30`.
+    pub when: String,
+    /// For how long its command runs by now; `None`: it does not.
+    pub running_seconds: Option<f64>,
+    /// The last run; `None`: there was none yet.
+    pub last: Option<ScheduleRunView>,
+    /// When it is due next by this host's clock; `None`: the clock is not held to the true time yet.
+    pub next: Option<WallTime>,
+    /// How often its time came while its command still ran, since the daemon began.
+    pub left_out: u64,
+}
+
+/// One run of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ScheduleRunView {
+    pub started: WallTime,
+    /// `running`, `success`, `failed` or `cancelled`.
+    pub status: String,
+    /// Of one that is over.
+    pub duration_seconds: Option<f64>,
+    /// How it failed.
+    pub message: Option<String>,
 }
 
 /// A deployment that has not begun, and why.

@@ -2,7 +2,7 @@
 
 use super::event::{RequestId, Token};
 use crate::base::{AppName, BackupId, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
-use crate::config::{Address, App, Certificate, Channel, DuckDns, Probe, Service, Tls};
+use crate::config::{Address, App, Certificate, Channel, DuckDns, Probe, Schedule, Service, Tls};
 use crate::control::{Answer, DeployAsked, Phase};
 use crate::deploy::plan::Kind;
 use crate::deploy::{End, Work};
@@ -135,6 +135,18 @@ pub enum Action {
         index: usize,
         probe: Box<Probe>,
         release: ReleaseName,
+    },
+    /// Run a scheduled command in the live release; answered by `Scheduled`.
+    RunSchedule {
+        app: Arc<App>,
+        release: ReleaseName,
+        commit: Option<CommitId>,
+        schedule: Box<Schedule>,
+        run: u64,
+    },
+    /// End that run soon; it still answers.
+    EndSchedule {
+        run: u64,
     },
     /// Answered by `Resolved`.
     Resolve {

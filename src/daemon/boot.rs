@@ -18,7 +18,7 @@ use crate::deploy::{Deployment, End, Plan, Tried};
 use crate::notify::{Deed, Ended, Happening};
 use crate::store::{self, AppSnapshot, Entry, Snapshot};
 use crate::supervise::instance::Policy;
-use crate::supervise::{Instance, Survivor};
+use crate::supervise::{Agenda, Instance, Survivor};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -329,6 +329,7 @@ impl AppWorld {
             // A clock that shows less than it did has not been set yet: as if it had been a moment ago.
             let beginnings = known.begun.iter().rev();
             self.begun = beginnings.map(|at| Beginning::ago(now.mono, now.wall.since(*at))).collect();
+            self.agenda = Agenda::remembering(known.schedules.clone());
             self.hold_what_was_stopped(known);
         }
         self.live = found.current.map(|release| Live { commit: self.commit_of(&release), release });

@@ -9,7 +9,7 @@ use super::hands::Replies;
 use super::hub::{Following, log_path};
 use super::seen::SeenDelivery;
 use super::work::{self, Bench};
-use crate::base::{AppName, DeployId, ServiceName};
+use crate::base::{AppName, DeployId, ScheduleName, ServiceName};
 use crate::config::App;
 use crate::control::wire;
 use crate::control::{
@@ -167,8 +167,14 @@ impl Desk {
     fn answer(&self, request: Request, door: Door, out: &mut UnixStream) -> io::Result<()> {
         let answer = match request {
             Request::Follow { number } => return self.follow(number, door, out),
-            Request::Logs { app, service, deployment, lines, follow } => {
-                return self.logs(app, service, deployment, lines, follow, out);
+            Request::Logs { app, service, schedule, deployment, lines, follow } => {
+                let files = match (app, schedule, deployment) {
+                    (_, _, Some(number)) => self.deployment_log(number),
+                    (Some(app), Some(schedule), None) => self.schedule_log(&app, &schedule),
+                    (Some(app), None, None) => self.service_logs(&app, service.as_ref()),
+                    (None, ..) => Err("which app? `pintle logs APP`".into()),
+                };
+                return self.logs(files, lines, follow, out);
             }
             Request::History { app, limit } => self.read(|diary| {
                 let notices =
@@ -404,16 +410,8 @@ impl Desk {
     }
 
     /// Streams log lines as they are.
-    fn logs(
-        &self,
-        app: Option<AppName>,
-        service: Option<ServiceName>,
-        deployment: Option<DeployId>,
-        lines: u32,
-        follow: bool,
-        out: &mut UnixStream,
-    ) -> io::Result<()> {
-        let paths = match self.log_files(app, service, deployment) {
+    fn logs(&self, files: Result<LogFiles, String>, lines: u32, follow: bool, out: &mut UnixStream) -> io::Result<()> {
+        let paths = match files {
             Ok(paths) => paths,
             Err(message) => return wire::send(out, &error(64, message)),
         };
@@ -450,28 +448,37 @@ impl Desk {
         out.shutdown(std::net::Shutdown::Both)
     }
 
-    fn log_files(
-        &self,
-        app: Option<AppName>,
-        service: Option<ServiceName>,
-        deployment: Option<DeployId>,
-    ) -> Result<Vec<(String, std::path::PathBuf)>, String> {
+    fn deployment_log(&self, number: DeployId) -> Result<LogFiles, String> {
         let place = &self.bench.place;
-        if let Some(number) = deployment {
-            let diary = Diary::open_read_only(&place.state_dir).map_err(|error| error.to_string())?;
-            let report = diary.show(number).map_err(|error| error.to_string())?;
-            let report = report.ok_or_else(|| format!("there is no deployment {}", number.0))?;
-            return Ok(vec![("deploy".into(), log_path(&place.state_dir, &report.deployment.app, number))]);
+        let diary = Diary::open_read_only(&place.state_dir).map_err(|error| error.to_string())?;
+        let report = diary.show(number).map_err(|error| error.to_string())?;
+        let report = report.ok_or_else(|| format!("there is no deployment {}", number.0))?;
+        Ok(vec![("deploy".into(), log_path(&place.state_dir, &report.deployment.app, number))])
+    }
+
+    fn schedule_log(&self, name: &AppName, schedule: &ScheduleName) -> Result<LogFiles, String> {
+        let app = self.app(name).ok_or_else(|| format!("there is no app {name}"))?;
+        let path = self.bench.place.schedule_log(name, schedule);
+        // One that is configured no longer may have left its log.
+        let is_known = app.schedules.iter().any(|one| one.name == *schedule) || path.exists();
+        match is_known {
+            true => Ok(vec![(schedule.to_string(), path)]),
+            false => Err(format!("{name} has no schedule {schedule}")),
         }
-        let name = app.ok_or("which app? `pintle logs APP`")?;
-        let app = self.app(&name).ok_or_else(|| format!("there is no app {name}"))?;
-        if let Some(unknown) = service.as_ref().filter(|one| !app.services.contains_key(*one)) {
+    }
+
+    fn service_logs(&self, name: &AppName, service: Option<&ServiceName>) -> Result<LogFiles, String> {
+        let app = self.app(name).ok_or_else(|| format!("there is no app {name}"))?;
+        if let Some(unknown) = service.filter(|one| !app.services.contains_key(*one)) {
             return Err(format!("{name} has no service {unknown}"));
         }
-        let names = app.services.keys().filter(|one| service.as_ref().is_none_or(|wanted| wanted == *one));
-        Ok(names.map(|one| (one.to_string(), place.service_log(&name, one))).collect())
+        let names = app.services.keys().filter(|one| service.is_none_or(|wanted| wanted == *one));
+        Ok(names.map(|one| (one.to_string(), self.bench.place.service_log(name, one))).collect())
     }
 }
+
+/// Logs, each with what its lines begin with where there are several.
+type LogFiles = Vec<(String, std::path::PathBuf)>;
 
 /// The releases on disk with what the diary knows of them.
 pub fn releases_report(

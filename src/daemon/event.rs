@@ -6,8 +6,9 @@ use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceN
 use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
-use crate::notify::Outcome;
+use crate::notify;
 use crate::store::Entry;
+use crate::supervise::agenda::Outcome;
 use crate::supervise::notice::Notice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -148,6 +149,12 @@ pub enum Event {
         index: usize,
         result: Result<(), String>,
     },
+    /// A scheduled command ended.
+    Scheduled {
+        app: AppName,
+        run: u64,
+        outcome: Outcome,
+    },
     /// A look at an app's branch ended; `Err`: why it saw nothing.
     BranchSeen {
         app: AppName,
@@ -158,7 +165,7 @@ pub enum Event {
     Sent {
         channel: String,
         seq: u64,
-        outcome: Outcome,
+        outcome: notify::Outcome,
     },
     /// An address of this host is another one than it was.
     AddressChanged,

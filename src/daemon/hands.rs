@@ -3,7 +3,8 @@
 //!
 //! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours,
 //! `certificate` finds or makes what it does TLS with, `looks` looks at what runs and sends clients on, `branches` at
-//! where the apps come from, `courier` tells people, `replies` knows who waits for an answer.
+//! where the apps come from, `schedules` runs what the clock says, `courier` tells people, `replies` knows who waits
+//! for an answer.
 
 mod branches;
 mod certificate;
@@ -13,6 +14,7 @@ mod listener;
 mod looks;
 mod replies;
 mod running;
+mod schedules;
 
 pub use courier::try_all;
 pub(super) use listener::listener_user;
@@ -65,6 +67,8 @@ pub struct Hands {
     sweeper: Sweeper,
     pub(super) running: BTreeMap<InstanceId, Running>,
     cancels: BTreeMap<DeployId, Cancel>,
+    /// Ends the scheduled commands that run, each by its run.
+    schedules: BTreeMap<u64, Cancel>,
     /// Ends every look at a branch that is under way.
     looks: Option<Cancel>,
     /// Where our program lies, for whoever takes over from there.
@@ -100,6 +104,7 @@ impl Hands {
             sweeper,
             running,
             cancels,
+            schedules: BTreeMap::new(),
             looks: None,
             program,
             worked: false,
@@ -154,6 +159,10 @@ impl Hands {
             Action::Send { target, sending } => return self.send(target, *sending),
             Action::TellAddress { dns } => return self.tell_address(dns),
             Action::TryChannels { from, channels } => return self.try_channels(from, channels),
+            Action::RunSchedule { app, release, commit, schedule, run } => {
+                return self.run_schedule(app, release, commit, *schedule, run);
+            }
+            Action::EndSchedule { run } => self.end_schedule(run),
             Action::LookAtBranch { app, look } => return self.look_at_branch(app, look),
             Action::CancelLooks => self.looks.iter().for_each(Cancel::cancel),
             Action::Answer { to, answer } => self.replies.answer(to, answer),

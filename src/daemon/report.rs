@@ -99,6 +99,7 @@ impl World {
             waiting: app.queue.iter().map(waiting_view).collect(),
             poll: app.lookout.looks_at_all().then(|| poll_view(now, app)),
             probes: probes.collect(),
+            schedules: self.schedule_views(now, app),
             services: services.collect(),
         }
     }

@@ -23,7 +23,7 @@ use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sweeper::Sweeper;
-use crate::os::{alive, backup, files, git, limits, lock, memory, network, signals, sockets, systemd};
+use crate::os::{alive, backup, clock, files, git, limits, lock, memory, network, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
@@ -132,6 +132,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     if mark.as_ref().is_some_and(|mark| mark.predecessor_crashed) {
         world.predecessor_crashed(Moment::now(), &mut actions);
     }
+    world.clock_is_held = clock::is_disciplined();
     let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program, FileWatch::new()?);
     for held in survivors.held {
         log::info!("{}: {} (pid {}) runs on: taken over", held.record.app, held.record.service, held.record.pid);

@@ -3,7 +3,8 @@
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `gates` what must wait, `superseding` which of
 //! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
 //! the services and probes of each app, `configured` follows the files, `certificate` what the listener does TLS with,
-//! `reexec` the change of the program, `telling` what people hear, `standing` what only we can tell of ourselves. Time comes in as a value; [`World::deadline`] says
+//! `schedules` what runs by the clock, `reexec` the change of the program, `telling` what people hear, `standing` what
+//! only we can tell of ourselves. Time comes in as a value; [`World::deadline`] says
 //! when the next turn is due even if nothing happens.
 
 mod apps;
@@ -14,6 +15,7 @@ mod gates;
 mod intake;
 mod polling;
 mod reexec;
+mod schedules;
 mod standing;
 mod superseding;
 mod telling;
@@ -87,6 +89,7 @@ impl World {
             Event::Probed { app, watch, index, result } => {
                 self.probed(now, &app, watch, index, result, &mut actions);
             }
+            Event::Scheduled { app, run, outcome } => self.schedule_ended(now, &app, run, outcome, &mut actions),
             Event::BranchSeen { app, look, result } => self.branch_seen(now, &app, look, result, &mut actions),
             Event::NetworkIsBack => {
                 self.network_is_back(now);
@@ -101,6 +104,7 @@ impl World {
             Event::Certified(certified) => self.certified(now, certified, &mut actions),
             Event::CertificateTouched => self.certificate_touched(now),
             Event::ClockSet => {
+                self.clock_is_held = true;
                 self.clock_set(now);
                 // What TLS refused by a wrong clock may do now.
                 self.mail.outbox.try_at_once();
@@ -125,7 +129,8 @@ impl World {
             let look = Some(&app.lookout).filter(|_| !self.stopping && !app.removed);
             let look = look.and_then(|lookout| lookout.deadline(runs));
             let gates = app.gates_due.filter(|_| !self.stopping);
-            [app.services.deadline(), watch, active, waiters, look, gates]
+            let agenda = app.agenda.deadline().filter(|_| !self.stopping);
+            [app.services.deadline(), watch, active, waiters, look, gates, agenda]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
         apps.chain([
@@ -145,6 +150,7 @@ impl World {
         for name in names {
             self.app_time_passed(now, &name, actions);
             self.look_if_due(now, &name, actions);
+            self.run_what_is_scheduled(now, &name, actions);
         }
         self.feed_listener(now, Input::Tick, actions);
         self.look_at_certificate_when_due(now, actions);
@@ -185,6 +191,8 @@ impl World {
                 }
             },
             Some(Pending::Approval { app, number, to }) => self.approved(now, &app, number, to, result, actions),
+            // One that cannot be written down runs all the same.
+            Some(Pending::Schedule { app, schedule, run }) => self.begin_schedule(now, &app, *schedule, run, actions),
             Some(Pending::Forgiveness { app: name, commit, to }) => {
                 if let Some(app) = self.any_app(&name).filter(|_| result.is_ok()) {
                     app.quarantine.remove(&commit);
@@ -245,7 +253,8 @@ impl World {
     fn is_down(&self) -> bool {
         let listener_down = self.listener.as_ref().is_none_or(|listener| listener.process.is_none());
         let works = self.apps.values().any(|app| app.active.as_ref().is_some_and(|deployment| deployment.is_working()));
-        listener_down && !works && self.apps.values().all(|app| app.services.slots().is_empty())
+        let runs = self.apps.values().any(|app| app.agenda.is_running());
+        listener_down && !works && !runs && self.apps.values().all(|app| app.services.slots().is_empty())
     }
 
     /// Starts the listener, where there is one.

@@ -3,7 +3,7 @@
 use super::event::{RequestId, Thawed, Token};
 use super::seen::{RefusedLately, SeenDeliveries};
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
-use crate::config::{App, Certificate, DuckDns, Listen, Tls};
+use crate::config::{App, Certificate, DuckDns, Listen, Schedule, Tls};
 use crate::control::Answer;
 use crate::deploy::{Deployment, Lookout, Tried};
 use crate::health::Watch;
@@ -11,7 +11,7 @@ use crate::notify::duckdns::Teller;
 use crate::notify::redact::Redactor;
 use crate::notify::{Incidents, Outbox, Target};
 use crate::store::{AppSnapshot, Entry};
-use crate::supervise::{Instance, Services};
+use crate::supervise::{Agenda, Instance, Services};
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -47,6 +47,9 @@ pub struct World {
     pub(super) instances_made: u64,
     pub(super) tokens_made: u64,
     pub(super) watches_made: u64,
+    pub(super) scheduled_runs: u64,
+    /// Something holds the wall clock to the true time, or somebody has set it since we began.
+    pub clock_is_held: bool,
     pub(super) pending: BTreeMap<Token, Pending>,
     /// What people are told.
     pub(super) mail: Mail,
@@ -83,6 +86,8 @@ pub(super) enum Pending {
     Wish { app: AppName, to: RequestId, facts: Vec<Entry> },
     /// A person's approval of a deployment that waits for it.
     Approval { app: AppName, number: DeployId, to: RequestId },
+    /// A scheduled command that begins once it is known that it does.
+    Schedule { app: AppName, schedule: Box<Schedule>, run: u64 },
     /// A commit whose quarantine is lifted once that is written.
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
     /// What people are told: it is sent once that is written.
@@ -221,6 +226,12 @@ pub struct AppWorld {
     pub(super) repaired_at: Option<Duration>,
     /// How often it was since it was last healthy.
     pub(super) repairs: u32,
+    /// Its scheduled commands.
+    pub agenda: Agenda,
+    /// The definition that the agenda follows.
+    pub(super) planned_by: Option<Arc<App>>,
+    /// The releases that their runs under way are in.
+    pub(super) scheduled_in: BTreeMap<u64, ReleaseName>,
     /// The deployment under way.
     pub active: Option<Deployment>,
     pub(super) active_since: Duration,
@@ -275,6 +286,8 @@ impl Default for World {
             instances_made: 0,
             tokens_made: 0,
             watches_made: 0,
+            scheduled_runs: 0,
+            clock_is_held: false,
             pending: BTreeMap::new(),
             mail: Mail::default(),
         }
@@ -317,6 +330,9 @@ impl AppWorld {
             applied: None,
             repaired_at: None,
             repairs: 0,
+            agenda: Agenda::default(),
+            planned_by: None,
+            scheduled_in: BTreeMap::new(),
             active: None,
             active_since: Duration::ZERO,
             retry: None,

@@ -27,6 +27,10 @@ impl Cancel {
         // Full only after 2^64 - 2 cancels; readable is all that matters.
         let _ = self.0.bell.write(1);
     }
+    /// Whether another clone is left.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
     /// Whether it was asked.
     pub fn is_cancelled(&self) -> bool {
         self.0.asked.load(Ordering::SeqCst)

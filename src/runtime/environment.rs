@@ -5,7 +5,7 @@
 
 use super::place::Place;
 use crate::base::{CommitId, ReleaseName};
-use crate::config::{self, App, Service, Step};
+use crate::config::{self, App, Schedule, Service, Step};
 use crate::control::Phase;
 use crate::os::files::because;
 use crate::os::users::{self, User};
@@ -144,6 +144,24 @@ pub fn for_command(
         None => of_release(app, release, commit, user)?,
     };
     Ok(environment.pairs())
+}
+
+/// What a scheduled command sees: what a person's command does, and what is written for it.
+pub fn for_schedule(
+    app: &App,
+    schedule: &Schedule,
+    release: &ReleaseName,
+    commit: Option<&CommitId>,
+    user: Option<&User>,
+    working_dir: &Path,
+) -> io::Result<Environment> {
+    let mut environment = Environment::default();
+    for (name, value) in for_command(app, release, commit, user, working_dir)? {
+        environment.set(&name, value);
+    }
+    environment.set("PINTLE_SCHEDULE", schedule.name.as_str());
+    environment.set_all(&schedule.env);
+    Ok(environment)
 }
 
 fn read_env_file(path: &Path) -> io::Result<BTreeMap<String, String>> {

@@ -1,6 +1,6 @@
 //! Where things of an app are on disk (contracts.md, section 4).
 
-use crate::base::{AppName, ReleaseName, ServiceName};
+use crate::base::{AppName, ReleaseName, ScheduleName, ServiceName};
 use crate::config::App;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,10 @@ impl Place {
     /// The log of a service.
     pub fn service_log(&self, app: &AppName, service: &ServiceName) -> PathBuf {
         self.app(app).join("logs").join(format!("{service}.log"))
+    }
+    /// The log of a schedule.
+    pub fn schedule_log(&self, app: &AppName, schedule: &ScheduleName) -> PathBuf {
+        self.app(app).join("logs").join(format!("schedule-{schedule}.log"))
     }
     /// The private /tmp of each instance that has one.
     pub fn private_tmps(&self, app: &AppName) -> PathBuf {

@@ -9,6 +9,7 @@ use super::snapshot::{
 };
 use crate::base::{AppName, Bytes, DeployId, WallTime};
 use crate::control::{BackupReport, DeliveryView, DeploymentReport, DeploymentView, StepReport};
+use crate::supervise::agenda::{Outcome, Remembered, Run};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, Params, Row, ffi, params};
 use std::fs::File;
@@ -153,6 +154,15 @@ impl Diary {
         if only[0].is_none() {
             self.gather_post(&mut snapshot)?;
         }
+        let sql = "SELECT app, name, timing, counted_from, began, outcome, message, took_ms FROM schedules";
+        self.each(&format!("{sql} {MEANT}"), only, |row| {
+            snapshot.add_schedule(parsed(row, "app")?, parsed(row, "name")?, remembered(row)?);
+            Ok(())
+        })?;
+        self.each(&format!("SELECT app, at FROM reboots {MEANT} ORDER BY seq DESC"), only, |row| {
+            snapshot.add_reboot(parsed(row, "app")?, WallTime(row.get("at")?));
+            Ok(())
+        })?;
         Ok(snapshot.close())
     }
 
@@ -208,6 +218,24 @@ fn deployment(row: &Row<'_>) -> rusqlite::Result<Deployment> {
         exit: row.get("exit")?,
         passed_verify: row.get("passed_verify")?,
     })
+}
+
+fn remembered(row: &Row<'_>) -> rusqlite::Result<Remembered> {
+    let began = row.get::<_, Option<i64>>("began")?.map(WallTime);
+    let took = Duration::from_millis(whole(row.get::<_, Option<i64>>("took_ms")?.unwrap_or(0)));
+    let ended = match row.get::<_, Option<String>>("outcome")? {
+        None => None,
+        Some(word) => {
+            let outcome = Outcome::read(&word, row.get("message")?);
+            let unknown = || {
+                let bad = crate::base::BadName(format!("{word:?} is no outcome of a schedule"));
+                rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(bad))
+            };
+            Some((outcome.ok_or_else(unknown)?, took))
+        }
+    };
+    let run = began.map(|began| Run { began, ended });
+    Ok(Remembered { when: row.get("timing")?, counted_from: WallTime(row.get("counted_from")?), run })
 }
 
 fn step(row: &Row<'_>) -> rusqlite::Result<StepReport> {

@@ -4,9 +4,10 @@
 //! database; what an entry does to the rows is written in `record` (on disk) and `memory` (without).
 
 use super::error::StoreError;
-use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
+use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ScheduleName, ServiceName, WallTime};
 use crate::control::{BackupReport, DeliveryView, DeployStatus, Ignored, Pass, Phase, StepReport, Trigger, spelled};
 use crate::notify::{incidents, outbox};
+use crate::supervise::agenda::Remembered;
 use std::time::Duration;
 
 /// What a deployment does.
@@ -145,6 +146,12 @@ pub enum Entry {
     /// A backup was removed; its row stays, lists leave it out.
     #[allow(missing_docs)]
     BackupGone { app: AppName, id: BackupId, at: WallTime },
+    /// What is known of a schedule; replaces what was.
+    #[allow(missing_docs)]
+    Scheduled { app: AppName, name: ScheduleName, row: Remembered },
+    /// The host is about to be rebooted because an app stays unhealthy.
+    #[allow(missing_docs)]
+    Rebooted { app: AppName, at: WallTime },
     /// Something about the daemon or the diary itself that `history` is to show.
     #[allow(missing_docs)]
     Notice { text: String, at: WallTime },

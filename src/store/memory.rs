@@ -6,15 +6,16 @@
 use super::entry::{Entry, Needs};
 use super::error::StoreError;
 use super::snapshot::{
-    DELIVERIES_KEPT, Deployment, GoodRelease, LOGGED_KEPT, NOTICES_KEPT, Notice, Quarantined, ReleaseInfo, Seen,
-    Snapshot,
+    DELIVERIES_KEPT, Deployment, GoodRelease, LOGGED_KEPT, NOTICES_KEPT, Notice, Quarantined, REBOOTS_KEPT,
+    ReleaseInfo, Seen, Snapshot,
 };
-use crate::base::{AppName, BackupId, CommitId, DeployId, ServiceName};
+use crate::base::{AppName, BackupId, CommitId, DeployId, ScheduleName, ServiceName, WallTime};
 use crate::control::{
     BackupReport, DeliveryView, DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, StepReport,
 };
 use crate::notify::incidents::{self, Incident};
 use crate::notify::outbox::{Counts, Fact, Outgoing};
+use crate::supervise::agenda::Remembered;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Memory {
     outbox: BTreeMap<u64, Outgoing>,
     channels: BTreeMap<String, Counts>,
     incidents: BTreeMap<String, Incident>,
+    schedules: BTreeMap<(AppName, ScheduleName), Remembered>,
+    reboots: BTreeMap<AppName, Vec<WallTime>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -134,6 +137,12 @@ impl Memory {
             snapshot.outbox = self.outbox.values().cloned().collect();
             snapshot.channels = self.channels.clone();
             snapshot.incidents = self.incidents.values().cloned().collect();
+        }
+        for ((app, name), row) in self.schedules.iter().filter(|((app, _), _)| meant(app)) {
+            snapshot.add_schedule(app.clone(), name.clone(), row.clone());
+        }
+        for (app, times) in self.reboots.iter().filter(|(app, _)| meant(app)) {
+            times.iter().rev().for_each(|at| snapshot.add_reboot(app.clone(), *at));
         }
         snapshot.close()
     }
@@ -251,6 +260,14 @@ impl Memory {
                     kept.gone = true;
                 }
             }
+            Entry::Scheduled { app, name, row } => {
+                self.schedules.insert((app, name), as_kept(row));
+            }
+            Entry::Rebooted { app, at } => {
+                let known = self.reboots.entry(app).or_default();
+                known.push(at);
+                drop_oldest(known, REBOOTS_KEPT);
+            }
             Entry::Notice { text, at } => {
                 self.notices.push(Notice { at, text });
                 drop_oldest(&mut self.notices, NOTICES_KEPT);
@@ -315,6 +332,12 @@ impl Memory {
         known.push(judged);
         drop_oldest(known, DELIVERIES_KEPT);
     }
+}
+
+fn as_kept(mut row: Remembered) -> Remembered {
+    let took = row.run.as_mut().and_then(|run| run.ended.as_mut()).map(|(_, took)| took);
+    took.into_iter().for_each(|took| *took = whole_millis(*took));
+    row
 }
 
 fn whole_millis(span: Duration) -> Duration {

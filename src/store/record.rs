@@ -4,9 +4,10 @@ use super::diary::Diary;
 use super::entry::{Entry, Needs, NewDeployment};
 use super::error::StoreError;
 use super::post;
-use super::snapshot::{DELIVERIES_BEYOND, DELIVERIES_KEPT, LOGGED_KEPT, NOTICES_KEPT};
-use crate::base::{AppName, CommitId, DeployId};
+use super::snapshot::{DELIVERIES_BEYOND, DELIVERIES_KEPT, LOGGED_KEPT, NOTICES_KEPT, REBOOTS_KEPT};
+use crate::base::{AppName, CommitId, DeployId, ScheduleName};
 use crate::control::{BackupReport, DeliveryView, Ignored, Pass, Phase, StepReport};
+use crate::supervise::agenda::Remembered;
 use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior, params};
 use std::time::Duration;
 
@@ -130,6 +131,13 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             let sql = "UPDATE backups SET gone = ?3 WHERE app = ?1 AND id = ?2";
             run(db, sql, params![app.as_str(), id.as_str(), at.0])
         }
+        Entry::Scheduled { app, name, row } => write_schedule(db, app, name, row),
+        Entry::Rebooted { app, at } => {
+            run(db, "INSERT INTO reboots (app, at) VALUES (?1, ?2)", params![app.as_str(), at.0])?;
+            let sql = "DELETE FROM reboots WHERE app = ?1 AND seq NOT IN
+                       (SELECT seq FROM reboots WHERE app = ?1 ORDER BY seq DESC LIMIT ?2)";
+            run(db, sql, params![app.as_str(), REBOOTS_KEPT as i64])
+        }
         Entry::Notice { text, at } => {
             run(db, "INSERT INTO notices (text, at) VALUES (?1, ?2)", params![text, at.0])?;
             let sql = "DELETE FROM notices WHERE seq <= (SELECT max(seq) FROM notices) - ?1";
@@ -170,6 +178,17 @@ fn insert_deployment(db: &Connection, new: &NewDeployment) -> rusqlite::Result<u
             new.pass.as_str(),
         ],
     )
+}
+
+fn write_schedule(db: &Connection, app: &AppName, name: &ScheduleName, row: &Remembered) -> rusqlite::Result<usize> {
+    let sql = "INSERT OR REPLACE INTO schedules (app, name, timing, counted_from, began, outcome, message, took_ms)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let began = row.run.as_ref().map(|run| run.began.0);
+    let ended = row.run.as_ref().and_then(|run| run.ended.as_ref());
+    let (word, message) = (ended.map(|(outcome, _)| outcome.word()), ended.and_then(|(outcome, _)| outcome.message()));
+    let took = ended.map(|(_, took)| millis(*took));
+    let (when, from) = (&row.when, row.counted_from.0);
+    run(db, sql, params![app.as_str(), name.as_str(), when, from, began, word, message, took])
 }
 
 fn insert_step(db: &Connection, number: DeployId, step: &StepReport, ended: i64) -> rusqlite::Result<usize> {

@@ -126,7 +126,24 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;",
     // 4: a deployment that waited may have been approved
     "ALTER TABLE deployments ADD COLUMN pass TEXT NOT NULL DEFAULT 'none';",
-    // 5: messages on their way to people, what became of earlier ones, and what is wrong for now
+    // scheduled commands: one row each, replaced; and reboots of the host that an app was the reason for
+    "CREATE TABLE schedules (
+        app           TEXT NOT NULL,
+        name          TEXT NOT NULL,
+        timing        TEXT NOT NULL,
+        counted_from  INTEGER NOT NULL,
+        began         INTEGER,
+        outcome       TEXT,
+        message       TEXT,
+        took_ms       INTEGER,
+        PRIMARY KEY (app, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE reboots (
+        seq           INTEGER PRIMARY KEY,
+        app           TEXT NOT NULL,
+        at            INTEGER NOT NULL
+    ) STRICT;",
+    // messages on their way to people, what became of earlier ones, and what is wrong for now
     "CREATE TABLE outbox (
         seq           INTEGER PRIMARY KEY,
         channel       TEXT NOT NULL,

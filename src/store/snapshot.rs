@@ -4,11 +4,12 @@
 //! derived (which releases are good, what may be deduplicated) is derived here, once. Line: no database, no decisions.
 
 use super::entry::{Kind, NewDeployment};
-use crate::base::{AppName, CommitId, DeployId, ReleaseName, ServiceName, WallTime};
+use crate::base::{AppName, CommitId, DeployId, ReleaseName, ScheduleName, ServiceName, WallTime};
 use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, Phase, StepReport, Trigger};
 use crate::deploy::tried::Attempt;
 use crate::notify::incidents::Incident;
 use crate::notify::outbox::{Counts, Outgoing};
+use crate::supervise::agenda::Remembered;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub const RELEASES_IN_SNAPSHOT: usize = 200;
 pub const BEGINNINGS_IN_SNAPSHOT: usize = 1_000;
 /// How many deploys per app a snapshot tells the outcome of.
 pub const ATTEMPTS_IN_SNAPSHOT: usize = 50;
+/// How many reboots of the host for the sake of an app are kept.
+pub const REBOOTS_KEPT: usize = 20;
 /// How many notices are kept.
 pub const NOTICES_KEPT: usize = 100;
 
@@ -191,6 +194,10 @@ pub struct AppSnapshot {
     pub releases: Vec<ReleaseInfo>,
     /// When deploys began that nobody had ordered by hand, newest first: what a rate limit counts.
     pub begun: Vec<WallTime>,
+    /// What is known of its schedules; also of such as are configured no longer.
+    pub schedules: BTreeMap<ScheduleName, Remembered>,
+    /// When the host was rebooted because it stayed unhealthy, newest first; at most [`REBOOTS_KEPT`].
+    pub reboots: Vec<WallTime>,
 }
 
 impl AppSnapshot {
@@ -268,6 +275,14 @@ impl Snapshot {
 
     pub(super) fn add_wanted(&mut self, app: AppName, service: Option<ServiceName>, down: bool) {
         self.apps.entry(app).or_default().wanted.insert(service, down);
+    }
+
+    pub(super) fn add_schedule(&mut self, app: AppName, name: ScheduleName, row: Remembered) {
+        self.apps.entry(app).or_default().schedules.insert(name, row);
+    }
+
+    pub(super) fn add_reboot(&mut self, app: AppName, at: WallTime) {
+        self.apps.entry(app).or_default().reboots.push(at);
     }
 
     /// `outcome` is that of the deployment that put it live; `None` when the diary does not know it any more. While that

@@ -308,7 +308,14 @@ fn the_daemon_refuses_what_the_listener_may_not_ask() {
             Ask::Stop { app: name.clone(), service: None },
             Ask::Restart { app: name.clone(), service: None },
             Ask::Rollback { app: name.clone(), to: None, with_data: true },
-            Ask::Logs { app: Some(name.clone()), service: None, deployment: None, lines: 10, follow: false },
+            Ask::Logs {
+                app: Some(name.clone()),
+                service: None,
+                schedule: None,
+                deployment: None,
+                lines: 10,
+                follow: false,
+            },
             Ask::Follow { number: DeployId(by_a_person.0) },
             Ask::Reexec,
         ];

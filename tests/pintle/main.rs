@@ -30,6 +30,7 @@ mod readiness;
 mod recovery;
 mod reexec;
 mod rooms;
+mod schedules;
 mod steps;
 mod supervise;
 mod systemd;

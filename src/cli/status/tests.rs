@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::{DeployId, WallTime};
-use crate::control::{DaemonView, RunState};
+use crate::control::{DaemonView, RunState, ScheduleRunView};
 
 fn instance(pid: Option<u32>, state: RunState, last_exit: Option<&str>) -> InstanceView {
     InstanceView {
@@ -106,6 +106,29 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                     next: Some(WallTime(1_761_336_300_000)),
                 }),
                 probes: vec![probe("health", Some(true), None), probe("dicom", Some(false), Some("refused\x07\nmore"))],
+                schedules: vec![
+                    ScheduleView {
+                        schedule: "digest".parse().unwrap(),
+                        when: "at 03:30".into(),
+                        running_seconds: None,
+                        last: Some(ScheduleRunView {
+                            started: WallTime(1_761_336_000_000),
+                            status: "failed".into(),
+                            duration_seconds: Some(2.5),
+                            message: Some("exit 1".into()),
+                        }),
+                        next: Some(WallTime(1_761_363_000_000)),
+                        left_out: 0,
+                    },
+                    ScheduleView {
+                        schedule: "tidy".parse().unwrap(),
+                        when: "every 1d".into(),
+                        running_seconds: None,
+                        last: None,
+                        next: None,
+                        left_out: 0,
+                    },
+                ],
                 services: vec![
                     service(
                         "web",
@@ -131,6 +154,7 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                 waiting: vec![],
                 poll: Some(PollView { last: None, ok: None, result: None, next: None }),
                 probes: vec![probe("health", None, None)],
+                schedules: vec![],
                 services: vec![],
             },
         ],
@@ -158,6 +182,9 @@ shop: degraded, 000042-4f2a1c9, deployment 000043 under way
   digest   down        -       -         -               -       -  -
   web (pid 42) says: 3 requests in hand
   branch looked at 2025-10-24 20:00:00: look at branch main of /srv/shop.git: no route to host; next look 2025-10-24 20:05:00
+  SCHEDULE  WHEN      LAST RUN             RESULT          TOOK  NEXT RUN
+  digest    at 03:30  2025-10-24 20:00:00  failed: exit 1  2.5s  2025-10-25 03:30:00
+  tidy      every 1d  -                    -                  -  when the clock is set
   probe health ok
   probe dicom failing: refused
 

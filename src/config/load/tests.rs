@@ -319,7 +319,6 @@ fn keys_that_do_nothing_yet_are_said_and_harm_nothing() {
     let mut expected = vec![
         "health",
         "source.image",
-        "schedule[1]",
         "backup.every",
         "backup.drill",
         "backup.postgres",

@@ -54,6 +54,10 @@ pub(super) enum Due {
         drain: Duration,
     },
     DiskIsFree,
+    /// A scheduled command ends.
+    CommandEnds {
+        run: u64,
+    },
 }
 
 impl Due {
@@ -131,6 +135,7 @@ impl Simulation {
                 self.reroute(&app, &service, ports);
                 self.hear_in(drain, Event::Routed { app, service, release, result: Ok(()) });
             }
+            Due::CommandEnds { run } => self.command_ends(run),
             Due::DiskIsFree => self.journal.full = false,
         }
         self.check_the_disks();
@@ -237,6 +242,10 @@ impl Simulation {
                 let tip = reachable.then(|| self.branches[&asked.app].tip());
                 self.soon(Duration::from_secs(5), Due::Hear(Event::Resolved { from, asked, commit: tip }));
             }
+            Action::RunSchedule { app, release, schedule, run, .. } => {
+                self.begin_a_command(&app.name, &release, &schedule, run);
+            }
+            Action::EndSchedule { run } => self.end_a_command(run),
             Action::LookAtBranch { app, look } => self.look_at_a_branch(&app.name, look),
             Action::Answer { to, answer } => self.check_answer(to, answer),
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),

@@ -24,6 +24,7 @@ impl Simulation {
         self.forget_what_was_due();
         self.world = None;
         self.works.clear();
+        self.commands.are_gone();
         self.unheard.clear();
         self.processes.values_mut().for_each(|process| process.is_child = false);
         self.journal.lose_what_is_not_written();
@@ -44,6 +45,9 @@ impl Simulation {
         if self.stops_asked < 2 && !self.processes.is_empty() {
             let left = format!("{:?}", self.processes);
             self.promises_broken(|| format!("nothing of the apps is left when the daemon ends in order: {left}"));
+        }
+        if self.stops_asked < 2 {
+            self.check_no_command_runs("the daemon ends in order");
         }
         if self.random.percent(50) {
             self.flush_the_journal();
@@ -70,6 +74,7 @@ impl Simulation {
     /// The daemon becomes a new program, once all that it was told is on disk: its children stay its own.
     pub(super) fn reexec(&mut self) {
         self.check_reexec();
+        self.check_no_command_runs("a new program takes over");
         self.flush_the_journal();
         let cannot = self.journal.full || self.journal.has_backlog() || !self.calm && self.random.percent(10);
         if cannot {
@@ -107,6 +112,7 @@ impl Simulation {
         self.disks.values_mut().for_each(|disk| disk.sweep());
         self.keep_ports_of_survivors();
         self.promises.new_life();
+        self.commands.new_life(self.now.mono);
         self.promises.passages.remembered_anew(&self.promises.rows);
         let found = self.found();
         let snapshot = self.journal.diary.snapshot();

@@ -15,6 +15,7 @@
 //! voices      what they say of themselves
 //! proxy       where clients are sent
 //! peers       those who are told what happened
+//! schedules   what runs by the clock, and what must never be untrue of it
 //! polls       the network, and what looks at branches see
 //! work        what workers do to the disk
 //! journal     the diary, written late
@@ -38,6 +39,7 @@ mod proxy;
 mod random;
 mod rest;
 mod scenario;
+mod schedules;
 mod shapes;
 mod supervision;
 mod trace;
@@ -91,6 +93,8 @@ struct Simulation {
     works: BTreeMap<DeployId, Busy>,
     /// Those who are told, and what was written down for them.
     peers: peers::Peers,
+    /// Scheduled commands that run, and what was begun in this daemon's life.
+    commands: schedules::Commands,
     backups_made: u64,
     deliveries_made: u64,
     requests_made: u64,
@@ -140,6 +144,7 @@ impl Simulation {
             proxy: BTreeMap::new(),
             works: BTreeMap::new(),
             peers: Default::default(),
+            commands: Default::default(),
             backups_made: 0,
             deliveries_made: 0,
             requests_made: 0,

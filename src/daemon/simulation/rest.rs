@@ -28,7 +28,7 @@ impl Simulation {
         let Some(world) = &self.world else { return false };
         let idle = |due: &Due| {
             let told = matches!(due, Due::Hear(Event::Probed { .. } | Event::Told { .. }));
-            told || matches!(due, Due::Look { .. } | Due::Speak { .. })
+            told || matches!(due, Due::Look { .. } | Due::Speak { .. } | Due::CommandEnds { .. })
         };
         let told = world.mail.outbox.is_empty() && world.mail.steady_at.is_none();
         !world.stopping && told && self.journal.is_idle() && self.works.is_empty() && self.schedule.values().all(idle)
@@ -174,9 +174,11 @@ impl Simulation {
     /// An hour in which nothing happens costs few turns.
     pub(super) fn check_idling(&mut self) {
         let (turns, until) = (self.turns, self.now.mono + Duration::from_secs(3600));
+        let before = self.commands.begun.clone();
         while self.broken.is_none() && self.now.mono < until && !self.has_nothing_to_do() {
             self.step();
         }
+        self.check_commands_ran_since(&before);
         let spent = self.turns - turns;
         // Per app: a probe every 30 s is one turn to send it out and one to hear of it.
         let hour = Duration::from_secs(3600);

@@ -122,7 +122,7 @@ impl Simulation {
             92..95 => self.kill_a_process(),
             95..98 => self.something_about_the_network(&app),
             98 => self.reconfigure(),
-            _ => self.ask(Request::Status { app: None }),
+            _ => self.ask_for_a_command_or_the_status(app),
         }
     }
 

@@ -1,11 +1,11 @@
 //! Apps of different shapes: handed over by socket, by port or by restart, alone or in order, watched or not.
 
 use super::random::Random;
-use crate::base::{AppName, Bytes, ServiceName};
+use crate::base::{AppName, Bytes, ScheduleName, ServiceName};
 use crate::config::{
-    Address, App, Backup, Command, Config, Deploy, Forge, Handover, Host, Listen, Nginx, Probe, ProbeTarget, Rate,
-    Ready, Rehearsal, RehearsalData, Restart, Secret, Service, Source, Step, StepPhase, TimeOfDay, Trigger,
-    TriggerEvent, Window,
+    Address, App, At, Backup, Command, Config, Deploy, Forge, Handover, Host, Listen, Nginx, Probe, ProbeTarget, Rate,
+    Ready, Rehearsal, RehearsalData, Restart, Schedule, Secret, Service, Source, Step, StepPhase, TimeOfDay, Trigger,
+    TriggerEvent, When, Window,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -124,6 +124,7 @@ fn app(name: &str, random: &mut Random) -> App {
         },
         rehearsal: Rehearsal { shared: RehearsalData::Copy, env: BTreeMap::new(), off: None },
         steps: vec![],
+        schedules: schedules(random),
         services: BTreeMap::new(),
         probes: vec![Probe {
             name: "health".into(),
@@ -135,6 +136,21 @@ fn app(name: &str, random: &mut Random) -> App {
         backup: Backup { paths: vec![], sqlite: vec![], keep: 5, keep_for: None, before_deploy: true },
         definition: toml::Table::new(),
     }
+}
+
+/// What runs by the clock: in an interval, or at a time of day.
+fn schedules(random: &mut Random) -> Vec<Schedule> {
+    let minutes = |minutes: u64| When::Every(Duration::from_secs(60 * minutes));
+    let often = schedule("tidy", minutes(*random.pick(&[10, 30])));
+    let time = TimeOfDay { hour: random.below(24) as u8, minute: *random.pick(&[0, 30]) };
+    let nightly = schedule("digest", When::At(At { day: None, time }));
+    [often, nightly].into_iter().filter(|_| random.percent(40)).collect()
+}
+
+fn schedule(name: &str, when: When) -> Schedule {
+    let name = ScheduleName::new(name).expect("a label");
+    let (run, timeout) = (Command::Shell("true".into()), Duration::from_secs(3600));
+    Schedule { name, when, run, timeout, env: BTreeMap::new() }
 }
 
 fn rate(random: &mut Random) -> Rate {

@@ -320,11 +320,11 @@ impl World {
             (Verdict::Well, Some(_), _) => {
                 app.eager_until = None;
                 watch.steady(now.mono);
+                self.tell_of_health(now, name, actions);
             }
             (Verdict::Well, None, Some(_)) => {
                 (app.unwell, app.repairs) = (None, 0);
-                let (about, what) = (Subject::app(name, "health"), format!("{name} is healthy again"));
-                self.tell(now, Happening::Recovered { about, app: Some(name.clone()), what }, actions);
+                self.tell_of_health(now, name, actions);
             }
             (Verdict::Unwell(why), None, None) => {
                 app.unwell = Some(why.clone());
@@ -345,6 +345,12 @@ impl World {
             (Verdict::Unwell(_), None, Some(_)) => self.repair(now, name, actions),
             _ => {}
         }
+    }
+
+    /// It is well: whoever heard that it was not hears so, also from another daemon.
+    pub(super) fn tell_of_health(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let (about, what) = (Subject::app(name, "health"), format!("{name} is healthy again"));
+        self.tell(now, Happening::Recovered { about, app: Some(name.clone()), what }, actions);
     }
 
     /// Unhealthy means an action: the services are started anew. What a restart did not mend another one will hardly,
@@ -387,7 +393,7 @@ impl World {
         self.open_gates(now, name, actions);
         let gone = self.apps.get(name).is_some_and(|app| {
             let nothing_left = app.active.is_none() && app.queue.is_empty() && app.services.slots().is_empty();
-            app.removed && nothing_left && app.waiters.is_empty()
+            app.removed && nothing_left && app.waiters.is_empty() && !app.agenda.is_running()
         });
         if gone && let Some(app) = self.apps.remove(name) {
             self.parked.insert(name.clone(), app);

@@ -105,7 +105,11 @@ impl World {
         let Some(app) = self.apps.get_mut(name) else { return };
         let (Some(live), Some(before)) = (app.live.clone(), app.live_definition().cloned()) else { return };
         let changed = changed_services(&before, &app.config);
-        if changed.is_empty() && before.probes == app.config.probes {
+        let others_changed = [
+            (before.probes != app.config.probes).then_some("its probes"),
+            (before.schedules != app.config.schedules).then_some("its schedules"),
+        ];
+        if changed.is_empty() && others_changed.iter().all(Option::is_none) {
             return;
         }
         let layout = |app: &App| (app.source.subdirectory.clone(), app.source.shared.clone());
@@ -113,16 +117,21 @@ impl World {
             let text = format!("{name}: the changed configuration counts from the next deploy on");
             return actions.push(Action::Note { level: log::Level::Warn, text });
         }
-        let names: Vec<&str> = changed.iter().map(ServiceName::as_str).collect();
-        let what = if names.is_empty() { "its probes".into() } else { names.join(", ") };
+        let names: Vec<&str> =
+            changed.iter().map(ServiceName::as_str).chain(others_changed.into_iter().flatten()).collect();
+        let what = names.join(", ");
         let text = format!("{name}: changed in the configuration and applied to {}: {what}", live.release);
         actions.push(Action::Note { level: log::Level::Info, text });
         let definition = app.config.clone();
         let thawed =
             Thawed { release: live.release.clone(), commit: live.commit.clone(), definition: definition.clone() };
         app.definitions.insert(live.release.clone(), thawed);
-        app.applied = Some(Applied { before, until: now.mono + TRIAL });
         actions.push(Action::Apply { app: definition, release: live.release.clone(), commit: live.commit });
+        // A scheduled command that does not run says so itself; nothing that runs depends on it.
+        if changed.is_empty() && before.probes == app.config.probes {
+            return;
+        }
+        app.applied = Some(Applied { before, until: now.mono + TRIAL });
         self.run_what_is_live(now, name, actions);
     }
 

@@ -206,6 +206,7 @@ impl World {
         let live = app.live.as_ref();
         let good = app.good.first().map(|(release, _)| release.clone());
         let running = app.services.slots().iter().map(|slot| slot.release.clone());
+        let running = running.chain(app.scheduled_in.values().cloned());
         let awaited = app.queue.iter().filter_map(|waiting| waiting.release.clone());
         let keep = [live.map(|live| live.release.clone()), deployment.previous.clone(), good];
         let quarantine = match work {
@@ -260,6 +261,7 @@ impl World {
             // It was discarded, or could not be: nobody is to go back to it.
             app.known.remove(unfinished);
         }
+        let is_seen_to_be_well = end.status == DeployStatus::Success && deployment.passed_verify;
         let startup = app.config.deploy.startup;
         let is_unwatched = app.watch.is_none() && app.services.target().is_some();
         let span = took(now, app.active_since);
@@ -268,6 +270,9 @@ impl World {
         let text = format!("{name}: deployment {} ended as {} after {span}{why}", number.0, end.status);
         actions.push(Action::Note { level, text });
         actions.push(Action::Ended { app: name.clone(), number, end, release });
+        if is_seen_to_be_well {
+            self.tell_of_health(now, name, actions);
+        }
         if self.apps.get(name).is_some_and(|app| app.services.is_undecided()) {
             // It went back for an earlier daemon, and did not come to the point where services are told what to run.
             self.run_what_is_live(now, name, actions);

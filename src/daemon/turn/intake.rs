@@ -70,6 +70,7 @@ impl World {
             Request::Restart { app, service } => {
                 self.service_verb(now, from, Verb::Restart, &app, service.as_ref(), actions);
             }
+            Request::RunSchedule { app, schedule } => self.schedule_asked(now, from, &app, &schedule, actions),
             Request::Approve { number } => self.approve_asked(from, number, actions),
             Request::NotifyTest { channel } => self.test_asked(from, channel.as_deref(), actions),
             Request::Reload => actions.push(Action::Reload { from }),

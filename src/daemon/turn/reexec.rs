@@ -1,10 +1,11 @@
 //! Becoming a new program without ending: when the new one says that it can, and no deployment is under way.
 //!
-//! Deployments that wait are on disk and begin under the new program; one that runs is not cut off.
+//! Deployments that wait are on disk and begin under the new program; one that runs is not cut off, nor is a scheduled
+//! command.
 
 use super::super::action::Action;
 use super::super::event::RequestId;
-use super::super::world::{Reexec, World};
+use super::super::world::{AppWorld, Reexec, World};
 use crate::base::{AppName, Moment};
 use crate::control::Answer;
 use std::time::Duration;
@@ -80,12 +81,18 @@ impl World {
 
     /// When the new program takes over, unless something is under way.
     pub(super) fn reexec_deadline(&self) -> Option<Duration> {
-        let works = self.apps.values().any(|app| app.active.is_some() || !app.waiters.is_empty());
         // A message under way would be sent twice.
-        let busy = works || self.mail.outbox.is_sending();
+        let busy = self.apps.values().any(|app| app.is_busy()) || self.mail.outbox.is_sending();
         match self.reexec {
             Reexec::Due { not_before, .. } if !busy && !self.stopping && self.pending.is_empty() => Some(not_before),
             _ => None,
         }
+    }
+}
+
+impl AppWorld {
+    /// Something of it would be cut off: a deployment, somebody who waits for an answer, a scheduled command.
+    fn is_busy(&self) -> bool {
+        self.active.is_some() || !self.waiters.is_empty() || self.agenda.is_running()
     }
 }

@@ -8,6 +8,7 @@ mod fetch;
 mod look;
 mod preflight;
 mod rehearse;
+mod schedule;
 mod steps;
 mod tidy;
 mod voice;
@@ -16,6 +17,7 @@ pub use backup::open_row;
 pub use fetch::{apply_definition, is_older, resolve, thaw, thaw_live, tip};
 pub use look::{Aim, look};
 pub(super) use rehearse::is_at;
+pub use schedule::run as run_schedule;
 
 use super::action::Job;
 use super::event::Event;

@@ -1,8 +1,9 @@
 //! The diary on disk and the one in memory give the same answers, whatever they are told.
 
 use super::*;
-use crate::base::{BackupId, Bytes, ServiceName};
+use crate::base::{BackupId, Bytes, ScheduleName, ServiceName};
 use crate::control::{BackupReport, DeliveryVerdict, DeliveryView, Ignored, StepReport, StepStatus};
+use crate::supervise::agenda::{Outcome, Remembered, Run};
 
 /// A small generator of numbers (splitmix64): the same seed gives the same story.
 struct Dice(u64);
@@ -47,7 +48,7 @@ impl Dice {
 
     /// Any entry, mostly one that fits.
     fn entry(&mut self) -> Entry {
-        let kinds = [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17];
+        let kinds = [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19];
         match self.one_of(&kinds) {
             0 => Entry::Queued(NewDeployment {
                 number: self.number(),
@@ -147,6 +148,20 @@ impl Dice {
                 times: 1 + self.roll(9) as u32,
             })),
             14 => Entry::BackupGone { app: self.app(), id: self.backup(), at: self.time() },
+            18 => {
+                let outcomes = [Outcome::Well, Outcome::Failed("exit 1".into()), Outcome::Ended("stopped".into())];
+                let run = self.maybe(|dice| Run {
+                    began: dice.time(),
+                    ended: dice.maybe(|dice| {
+                        let took = Duration::from_micros(dice.roll(1_000_000_000));
+                        (outcomes[dice.roll(3) as usize].clone(), took)
+                    }),
+                });
+                let name = ScheduleName::new(self.one_of(&["digest", "tidy"])).unwrap();
+                let row = Remembered { when: self.text(), counted_from: self.time(), run };
+                Entry::Scheduled { app: self.app(), name, row }
+            }
+            19 => Entry::Rebooted { app: self.app(), at: self.time() },
             _ => Entry::Notice { text: self.text(), at: self.time() },
         }
     }

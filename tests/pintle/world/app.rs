@@ -81,6 +81,12 @@ impl App {
         self
     }
 
+    /// One more table of a list: `[[list]]`, with these lines.
+    pub fn list(mut self, list: &str, lines: &str) -> App {
+        self.lists.push((list.into(), lines.into()));
+        self
+    }
+
     /// A further service of the sample app, without a socket of the daemon.
     pub fn worker(self, name: &str, more: &[(&str, &str)]) -> App {
         let table = format!("service.{name}");
