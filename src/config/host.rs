@@ -21,7 +21,7 @@ pub(super) fn read(sheet: &Sheet<'_>, table: &toml::Table) -> Host {
         control_group: root.table("control").and_then(|control| control.line("group")),
         notify: notify::read(&root),
         duckdns: notify::read_dns(&root),
-        variables: sheet.context.variables.values().map(|value| Secret(value.clone().into_bytes())).collect(),
+        variables: secret_variables(sheet.context),
     };
     if let Some(health) = root.table("health") {
         root.not_active("health", "thresholds of the host");
@@ -35,6 +35,19 @@ pub(super) fn read(sheet: &Sheet<'_>, table: &toml::Table) -> Host {
         );
     }
     host
+}
+
+/// Of `pintle.env`, what its name or its form shows to be secret. (What configuration points at as a secret is known
+/// anyway, and hiding every value would hide names and words.)
+fn secret_variables(context: &Context<'_>) -> Vec<Secret> {
+    const NAMES: [&str; 6] = ["PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "AUTH"];
+    let is_secret = |name: &str, value: &str| {
+        let upper = name.to_ascii_uppercase();
+        let has_user = value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
+        has_user || NAMES.iter().any(|part| upper.contains(part))
+    };
+    let secret = context.variables.iter().filter(|(name, value)| is_secret(name, value));
+    secret.map(|(_, value)| Secret(value.clone().into_bytes())).collect()
 }
 
 /// Where state is kept when nothing else is said.

@@ -80,7 +80,7 @@ pub struct Host {
     pub notify: BTreeMap<String, Channel>,
     /// `[dns.duckdns]`.
     pub duckdns: Option<DuckDns>,
-    /// What stands in `pintle.env`: any of it may be a secret, and none of it is told to anybody.
+    /// What stands in `pintle.env` and looks secret: none of it is told to anybody.
     pub variables: Vec<Secret>,
 }
 

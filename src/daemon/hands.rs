@@ -73,7 +73,7 @@ pub struct Hands {
     looks: Option<Cancel>,
     /// Where our program lies, for whoever takes over from there.
     pub(super) program: PathBuf,
-    /// A deployment ended: what it needed can be given back once it is quiet.
+    /// Something big was done: what it needed can be given back once it is quiet.
     pub(super) worked: bool,
     /// The loop is to be left.
     pub(super) leave: Option<Leave>,

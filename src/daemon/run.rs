@@ -111,7 +111,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
     });
     let found = found.collect();
     let bell = post.clone();
-    if let Err(error) = network::watch(move || bell.send(Event::NetworkIsBack)) {
+    if let Err(error) = network::watch(move |news| bell.send(event_of(news))) {
         log::warn!(
             "that the network is back will not be noticed, so webhooks missed meanwhile are not looked for: {error}"
         );
@@ -150,6 +150,13 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         Leave::ForSuccessor => return Err(turning.into_successor(doors).into()),
     }
     Ok(())
+}
+
+fn event_of(news: network::News) -> Event {
+    match news {
+        network::News::IsBack => Event::NetworkIsBack,
+        network::News::AddressChanged => Event::AddressChanged,
+    }
 }
 
 /// A file that was replaced while it runs is shown with this ending; its successor lies where it lay.

@@ -109,6 +109,17 @@ fn duckdns_is_on_with_a_token_and_tells_www_duckdns_org() {
 }
 
 #[test]
+fn of_the_variables_those_that_look_secret_are_never_told() {
+    let scratch = Scratch::new("notify-variables");
+    scratch.write("etc/pintle.toml", "");
+    scratch
+        .write("etc/pintle.env", "DB_PASSWORD=one\nSITE=clinic\nDATABASE_URL=postgres://me:two@db/x\napi_key=three\n");
+    let host = scratch.load().unwrap().config.host;
+    let known: Vec<&[u8]> = host.variables.iter().map(Secret::expose).collect();
+    assert_eq!(known, [&b"postgres://me:two@db/x"[..], b"one", b"three"]);
+}
+
+#[test]
 fn the_forges_api_is_derived_from_the_source() {
     let scratch = Scratch::new("notify-status");
     scratch.write("etc/pintle.env", "TOKEN=hunter2\n");

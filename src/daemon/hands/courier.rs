@@ -22,7 +22,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 impl Hands {
     /// Tells somebody; what became of it comes as `Sent`.
-    pub(super) fn send(&self, target: Target, sending: Sending) -> Option<Event> {
+    pub(super) fn send(&mut self, target: Target, sending: Sending) -> Option<Event> {
+        // What TLS needed is given back a while later.
+        self.worked = true;
         let (channel, seq) = (sending.channel.clone(), sending.seq);
         let why = "no thread could be started for it".to_string();
         let outcome = Outcome::Later { after: None, why, answered: false };
@@ -45,7 +47,8 @@ impl Hands {
 
 impl Hands {
     /// Tells whoever holds our name our address.
-    pub(super) fn tell_address(&self, dns: Arc<DuckDns>) -> Option<Event> {
+    pub(super) fn tell_address(&mut self, dns: Arc<DuckDns>) -> Option<Event> {
+        self.worked = true;
         let fallback = Event::AddressTold { result: Err("no thread could be started for it".into()) };
         let post = self.post().clone();
         self.on_a_thread("address", fallback, move || {
