@@ -32,14 +32,14 @@
 //! | [`control`] | what can be asked of the daemon and what it answers; the JSON shapes of `--json` |
 //! | *thinking* | |
 //! | [`delivery`] | a request's head and bytes: accept, ignore with a reason, refuse |
-//! | [`deploy`] | a deployment: when a branch is looked at, what it waits for, its plan, machine, recovery, what its end means |
+//! | [`deploy`] | a deployment: when a branch is looked at, what it waits for (the board too), its plan, machine, recovery, what its end means |
 //! | [`supervise`] | an instance's machine, what it says, backoff, who makes way for whom, where clients are sent |
-//! | [`health`] | when to look, and what the looks mean together |
+//! | [`health`] | an app's probes: when to look, what the looks mean together; the board: its sensors' texts, what they mean |
 //! | [`backup`] | names, roots, manifest, what may be reused, what is kept |
 //! | [`notify`] | what happened in words; told once; the outbox: what is sent when; how each channel wants it |
 //! | *touching* | |
 //! | [`store`] | the diary: facts told, one snapshot read back; SQLite, and a memory for the simulation |
-//! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, groups, signals, systemd, certificates, the walls around a process |
+//! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, groups, signals, systemd, certificates, a board's sensors, the walls around a process |
 //! | [`runtime`] | what running means for an app: place, environment, process, ports, nginx, confinement |
 //! | *joining* | |
 //! | [`daemon`] | `turn` (pure: event in, actions out), `world`, `boot`; `event_loop`, `hands`, `doors`, `run` |
@@ -62,6 +62,8 @@
 //!   waits for a client, and what the listener could be made to ask of the kernel is refused there.
 //! - **A commit is one deployment, whoever names it**: webhook, script or a look at the branch. What waits at a gate (a
 //!   window, an approval, a rate) is on disk; only what came by itself waits, and the newest wins.
+//! - **A deploy begins by what the board says now**, and what a board does not say holds up nobody. Neither heat nor load
+//!   ever ends or restarts what runs.
 //! - **Hands never decide.** They carry out and report; a failed action is an event, never a way out of the loop.
 //! - **`current` is the only truth about what is live.** The diary is intent and history; where they disagree the link
 //!   wins.

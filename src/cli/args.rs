@@ -335,6 +335,9 @@ pub struct RunArgs {
     /// Only look whether this program could run with this configuration and database
     #[arg(long, hide = true)]
     pub check: bool,
+    /// Where the sensors find /proc and /sys (for tests: a captured board)
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    pub root: PathBuf,
 }
 
 #[derive(Debug, Args)]

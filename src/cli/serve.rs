@@ -11,7 +11,7 @@ pub fn run(args: &RunArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
     log_to_stderr(cx);
     let ran = match args.check {
         true => daemon::run::check(&cx.config_dir),
-        false => daemon::run::run(&cx.config_dir),
+        false => daemon::run::run(&cx.config_dir, &args.root),
     };
     ran.map_err(|daemon::run::Failure { exit, message }| Failure::new(exit, message))?;
     if args.check {

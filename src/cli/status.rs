@@ -7,8 +7,8 @@ use super::place;
 use super::style::{Cell, Style, Table, Tone, Toned};
 use crate::base::{Bytes, Moment, Span, WallTime};
 use crate::control::{
-    Answer, AppState, AppView, ChannelView, DnsView, HostView, IncidentView, InstanceView, ListenerState, ListenerView,
-    PollView, ProbeView, Request, ScheduleView, ServiceView, StatusReport, TlsView, WaitingView,
+    Answer, AppState, AppView, ChannelView, DnsView, FindingView, HostView, IncidentView, InstanceView, ListenerState,
+    ListenerView, PollView, ProbeView, Request, ScheduleView, ServiceView, StatusReport, TlsView, WaitingView,
 };
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ fn text(report: &StatusReport, style: &Style, now: WallTime) -> String {
         host(&report.host)
     );
     text += &report.listener.tls.as_ref().map(certificate).unwrap_or_default();
+    for finding in &report.host.findings {
+        text += &finding_text(finding, style);
+    }
     for notice in &report.notices {
         text += &format!("{} {notice}\n", style.paint(Tone::Bad, "!"));
     }
@@ -106,7 +109,31 @@ fn host(host: &HostView) -> String {
         (Some(free), Some(total)) => format!(", disk {} free of {}", Bytes(free), Bytes(total)),
         _ => String::new(),
     };
-    format!("{} up {}{disk}", host.hostname, seconds(host.uptime_seconds))
+    format!("{} up {}{disk}{}", host.hostname, seconds(host.uptime_seconds), board(host))
+}
+
+/// The few gauges that people ask for; what the board does not have is left out.
+fn board(host: &HostView) -> String {
+    let number = |path: [&str; 2]| host.readings.get(path[0])?.get(path[1])?.as_f64();
+    let mut text = String::new();
+    if let (Some(available), Some(total)) = (number(["memory", "available_bytes"]), number(["memory", "total_bytes"])) {
+        text += &format!(", memory {:.0} %", (total - available) * 100.0 / total.max(1.0));
+    }
+    if let Some(busy) = number(["cpu", "busy_percent"]) {
+        text += &format!(", processor {busy:.0} %");
+    }
+    if let Some(degrees) = host.readings.get("temperature_celsius").and_then(|degrees| degrees.as_f64()) {
+        text += &format!(", {degrees:.0} °C");
+    }
+    match host.readings.get("model").and_then(|model| model.as_str()).filter(|model| *model != "unsupported") {
+        Some(model) => format!("{text} ({model})"),
+        None => text,
+    }
+}
+
+fn finding_text(finding: &FindingView, style: &Style) -> String {
+    let tone = if finding.level == "critical" { Tone::Bad } else { Tone::Busy };
+    format!("{} {}: {}\n", style.paint(tone, "!"), finding.what, finding.advice)
 }
 
 fn app_text(app: &AppView, style: &Style, now: WallTime) -> String {

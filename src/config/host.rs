@@ -1,5 +1,6 @@
 //! Reads `pintle.toml`: where things are kept, who may talk to us, what the host is watched for.
 
+use super::host_health;
 use super::read::Section;
 use super::secret::secret;
 use super::sheet::{Context, Sheet};
@@ -22,11 +23,8 @@ pub(super) fn read(sheet: &Sheet<'_>, table: &toml::Table) -> Host {
         notify: notify::read(&root),
         duckdns: notify::read_dns(&root),
         variables: secret_variables(sheet.context),
+        health: root.table("health").map(|health| host_health::read(&health)).unwrap_or_default(),
     };
-    if let Some(health) = root.table("health") {
-        root.not_active("health", "thresholds of the host");
-        read_thresholds(&health);
-    }
     if host.state_dir == host.runtime_dir {
         root.problem(
             "runtime_dir",
@@ -160,19 +158,4 @@ pub(super) fn user(section: &Section<'_>, key: &'static str) -> Option<String> {
     let advice = format!("create it (adduser --system {name}), or name a user that exists");
     section.problem(key, format!("{name:?} is not a user of this host"), advice);
     None
-}
-
-fn read_thresholds(health: &Section<'_>) {
-    health.positive_duration("every");
-    for (key, most) in
-        [("cpu_percent", 100.0), ("memory_percent", 100.0), ("disk_percent", 100.0), ("temperature_celsius", 150.0)]
-    {
-        let Some(value) = health.value(key) else { continue };
-        let number = |value: &Value| value.as_float().or_else(|| value.as_integer().map(|n| n as f64));
-        let pair: Option<Vec<f64>> = value.as_array().and_then(|items| items.iter().map(number).collect());
-        let good = pair.is_some_and(|pair| pair.len() == 2 && 0.0 <= pair[0] && pair[0] < pair[1] && pair[1] <= most);
-        if !good {
-            health.problem(key, "is not a pair of thresholds", "write [warn, critical], the smaller first: [85, 95]");
-        }
-    }
 }

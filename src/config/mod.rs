@@ -15,6 +15,7 @@ mod files;
 mod frozen;
 mod generic;
 mod host;
+mod host_health;
 mod load;
 mod notify;
 mod probe;
@@ -39,6 +40,7 @@ pub use accept::{ACCEPTED, accept, is_accepted};
 pub use certificate::{Certificate, Half, Unfit};
 pub use files::Files;
 pub use frozen::{freeze, thaw};
+pub use host_health::{HostHealth, Limits, Thresholds};
 pub use load::{Environment, Loaded, LookUp, Paths};
 pub use notify::{Channel, CommitStatus, DuckDns, Occasion, Way};
 pub use problem::{Notice, Problem};
@@ -82,6 +84,8 @@ pub struct Host {
     pub duckdns: Option<DuckDns>,
     /// What stands in `pintle.env` and looks secret: none of it is told to anybody.
     pub variables: Vec<Secret>,
+    /// `[health]`: how often the board is looked at, and from when on people hear of it.
+    pub health: HostHealth,
 }
 
 /// Where something listens or is probed.

@@ -119,13 +119,14 @@ address = @LISTEN@
 [control]
 #group = "pintle"
 
-# When this machine is not well: [warning, critical].
+# When this machine is not well: [warning, critical]. Deploys wait while it is too hot or its voltage too low.
 #[health]
 #every = "60s"
 #cpu_percent = [90, 98]
 #memory_percent = [85, 95]
 #disk_percent = [85, 95]
 #temperature_celsius = [75, 82]
+#card_writes_per_day = "20GiB"
 
 # Who is told: [notify.slack], [notify.discord] and [notify.webhook] have a url, others are shown below. What could not be
 # sent waits and is sent later. See whether it arrives: `pintle notify test`.

@@ -124,7 +124,7 @@ pub struct ReleaseView {
 pub struct StatusReport {
     pub daemon: DaemonView,
     pub listener: ListenerView,
-    pub host: HostView,
+    pub host: Box<HostView>,
     pub apps: Vec<AppView>,
     /// What a person should know now: a broken configuration file, a database set aside, a disk that is full.
     #[serde(default)]
@@ -241,6 +241,28 @@ pub struct HostView {
     /// Of the file system that holds the state directory.
     pub disk_free_bytes: Option<u64>,
     pub disk_total_bytes: Option<u64>,
+    /// When the board was last looked at.
+    #[serde(default)]
+    pub sensed: Option<WallTime>,
+    /// What is wrong with it, the gravest first.
+    #[serde(default)]
+    pub findings: Vec<FindingView>,
+    /// What each sensor said: the value, `"unsupported"`, or `{"unreadable": "why"}`.
+    #[serde(flatten)]
+    pub readings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Something that is wrong with the board.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct FindingView {
+    /// The same thing always has the same name: `temperature`, `disk:/`.
+    pub about: String,
+    /// `warning` or `critical`.
+    pub level: String,
+    pub what: String,
+    /// What it means and what to do.
+    pub advice: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

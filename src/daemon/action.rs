@@ -28,6 +28,8 @@ pub struct Job {
     pub rivals: Vec<CommitId>,
     /// Commits that are not deployed again unless forced, and why: a tag may stand for one of them.
     pub quarantine: BTreeMap<CommitId, String>,
+    /// What speaks against beginning, by the board's sensors; for the preflight.
+    pub objections: Vec<String>,
     pub commit: Option<CommitId>,
     pub release: Option<ReleaseName>,
     pub previous: Option<ReleaseName>,
@@ -159,6 +161,8 @@ pub enum Action {
         app: Arc<App>,
         look: u64,
     },
+    /// Look at the board; answered by `Sensed`.
+    Sense,
     /// End all looks at branches soon; each still answers.
     CancelLooks,
     Answer {

@@ -48,6 +48,7 @@ impl World {
         zone: TimeZone,
     ) -> (World, Vec<Action>) {
         let mut world = World { notices, zone, ..World::default() };
+        world.watch_the_board(now, config.host.health.clone());
         let on_disk = found.values().map(|found| found.highest).max().unwrap_or_default();
         world.next_number = snapshot.highest.max(on_disk).next();
         if let Some(listen) = &config.host.listen {

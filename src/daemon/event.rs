@@ -6,6 +6,7 @@ use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceN
 use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
+use crate::health::Readings;
 use crate::notify;
 use crate::store::Entry;
 use crate::supervise::agenda::Outcome;
@@ -172,6 +173,10 @@ pub enum Event {
     /// Whoever holds our name was told our address, or could not be.
     AddressTold {
         result: Result<(), String>,
+    },
+    /// The board was looked at; `Err`: why that could not be done at all.
+    Sensed {
+        result: Result<Box<Readings>, String>,
     },
     /// There is a way out of this host again.
     NetworkIsBack,

@@ -2,10 +2,12 @@
 //! else is handed to a thread and reported through the post.
 //!
 //! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours,
-//! `certificate` finds or makes what it does TLS with, `looks` looks at what runs and sends clients on, `branches` at
-//! where the apps come from, `schedules` runs what the clock says, `courier` tells people, `replies` knows who waits
+//! `board` asks the sensors, `certificate` finds or makes what it does TLS with, `looks` looks at what runs and sends
+//! clients on, `branches` at where the apps come from, `schedules` runs what the clock says, `courier` tells people,
+//! `replies` knows who waits
 //! for an answer.
 
+mod board;
 mod branches;
 mod certificate;
 mod check;
@@ -164,6 +166,7 @@ impl Hands {
             }
             Action::EndSchedule { run } => self.end_schedule(run),
             Action::LookAtBranch { app, look } => return self.look_at_branch(app, look),
+            Action::Sense => return self.sense(),
             Action::CancelLooks => self.looks.iter().for_each(Cancel::cancel),
             Action::Answer { to, answer } => self.replies.answer(to, answer),
             Action::Say { number, line } => self.hub().say(number, &line),

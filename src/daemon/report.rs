@@ -5,10 +5,11 @@
 use super::world::{AppWorld, ListenerTls, World};
 use crate::base::{AppName, Moment, ServiceName};
 use crate::control::{
-    AppState, AppView, DaemonView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView, PublicApp,
-    PublicService, PublicStatus, RunState, ServiceView, StatusReport, WaitingView,
+    AppState, AppView, DaemonView, FindingView, HostView, InstanceView, ListenerState, ListenerView, PollView,
+    ProbeView, PublicApp, PublicService, PublicStatus, RunState, ServiceView, StatusReport, WaitingView,
 };
 use crate::deploy::Deployment;
+use crate::health::{Finding, Level};
 use crate::supervise::{Slot, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +17,11 @@ impl World {
     /// Everything `pintle status` shows but the host's own figures.
     pub fn status(&self, now: Moment, only: Option<&AppName>) -> StatusReport {
         let apps = self.apps.values().filter(|app| only.is_none_or(|name| *name == app.config.name));
-        let host =
-            HostView { hostname: String::new(), uptime_seconds: 0, disk_free_bytes: None, disk_total_bytes: None };
         let version = env!("CARGO_PKG_VERSION").to_string();
         StatusReport {
             daemon: DaemonView { pid: 0, version, uptime_seconds: 0 },
             listener: self.listener_view(),
-            host,
+            host: Box::new(self.host_view()),
             apps: apps.map(|app| self.app_view(now, app)).collect(),
             incidents: self.incident_views(),
             notify: self.channel_views(now),
@@ -52,9 +51,30 @@ impl World {
             None => format!("{}: nothing deployed", app.config.name),
         };
         let apps: Vec<String> = self.apps.values().map(word).collect();
-        match apps.is_empty() {
-            true => "no app is configured".into(),
-            false => apps.join(", "),
+        let apps = if apps.is_empty() { "no app is configured".into() } else { apps.join(", ") };
+        match self.board.worst() {
+            Some(worst) => format!("{apps}; {}", worst.what),
+            None => apps,
+        }
+    }
+
+    /// The board as its sensors saw it last.
+    fn host_view(&self) -> HostView {
+        let readings = self.board.seen.as_ref().map(|(_, readings)| serde_json::to_value(readings));
+        let mut readings = match readings {
+            Some(Ok(serde_json::Value::Object(readings))) => readings,
+            _ => serde_json::Map::new(),
+        };
+        // The hands know better how late it is.
+        readings.remove("uptime_seconds");
+        HostView {
+            hostname: String::new(),
+            uptime_seconds: 0,
+            disk_free_bytes: None,
+            disk_total_bytes: None,
+            sensed: self.board.seen.as_ref().map(|(at, _)| at.wall),
+            findings: self.board.judge.findings().into_iter().map(finding_view).collect(),
+            readings,
         }
     }
 
@@ -122,6 +142,11 @@ impl World {
             release: slot.release.clone(),
         }
     }
+}
+
+fn finding_view(finding: Finding) -> FindingView {
+    let level = if finding.level == Level::Critical { "critical" } else { "warning" };
+    FindingView { about: finding.about, level: level.into(), what: finding.what, advice: finding.advice }
 }
 
 /// Every service that is meant, configured or still running.

@@ -22,6 +22,7 @@ use crate::os::file_watch::FileWatch;
 use crate::os::instances::Instances;
 use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
+use crate::os::sensors::Sensors;
 use crate::os::sweeper::Sweeper;
 use crate::os::{alive, backup, clock, files, git, limits, lock, memory, network, signals, sockets, systemd};
 use crate::runtime::place::Place;
@@ -32,7 +33,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 /// Why the daemon could not start, and what it exits with.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ const LISTENER: &str = "door-listener";
 /// Signals that were heard and not answered before a new program took over.
 pub(super) const SIGNALS: &str = "signals";
 
-/// Runs the daemon until it is told to end.
-pub fn run(config_dir: &Path) -> Result<(), Failure> {
+/// Runs the daemon until it is told to end. `root`: where its sensors find `/proc` and `/sys`.
+pub fn run(config_dir: &Path, root: &Path) -> Result<(), Failure> {
     memory::tune();
     let began = Moment::now();
     let program = where_it_lies(std::env::current_exe()?);
@@ -94,6 +95,7 @@ pub fn run(config_dir: &Path) -> Result<(), Failure> {
         kept,
         groups,
         place,
+        sensors: Arc::new(Mutex::new(Sensors::below(root))),
     };
     let survivors = survivors::find(&bench, &config, &mut back);
     survivors::end_others(&bench, &survivors, config.apps.keys());

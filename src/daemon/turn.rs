@@ -2,12 +2,14 @@
 //!
 //! [`World::turn`] is one whole turn. `intake` judges what is asked for, `gates` what must wait, `superseding` which of
 //! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
-//! the services and probes of each app, `configured` follows the files, `certificate` what the listener does TLS with,
-//! `schedules` what runs by the clock, `reexec` the change of the program, `telling` what people hear, `standing` what
-//! only we can tell of ourselves. Time comes in as a value; [`World::deadline`] says
+//! the services and probes of each app, `board` what the sensors say of the host, `configured` follows the files,
+//! `certificate` what the listener does TLS with, `schedules` what runs by the clock, `reexec` the change of the
+//! program, `telling` what people hear, `standing` what only we can tell of ourselves. Time comes in as a value;
+//! [`World::deadline`] says
 //! when the next turn is due even if nothing happens.
 
 mod apps;
+pub(super) mod board;
 mod certificate;
 mod configured;
 pub(super) mod deploys;
@@ -91,6 +93,7 @@ impl World {
             }
             Event::Scheduled { app, run, outcome } => self.schedule_ended(now, &app, run, outcome, &mut actions),
             Event::BranchSeen { app, look, result } => self.branch_seen(now, &app, look, result, &mut actions),
+            Event::Sensed { result } => self.sensed(now, result, &mut actions),
             Event::NetworkIsBack => {
                 self.network_is_back(now);
                 self.mail.outbox.try_at_once();
@@ -108,6 +111,7 @@ impl World {
                 self.clock_set(now);
                 // What TLS refused by a wrong clock may do now.
                 self.mail.outbox.try_at_once();
+                self.board.look_now(now);
             }
             Event::Reexec => self.ask_successor(None, &mut actions),
             Event::SuccessorChecked { result } => self.successor_checked(now, result, &mut actions),
@@ -133,8 +137,10 @@ impl World {
             [app.services.deadline(), watch, active, waiters, look, gates, agenda]
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
+        let board = self.board.deadline().filter(|_| !self.stopping);
         apps.chain([
             listener,
+            board,
             self.certificate_deadline(),
             self.reexec_deadline(),
             self.mail_deadline(),
@@ -154,6 +160,7 @@ impl World {
         }
         self.feed_listener(now, Input::Tick, actions);
         self.look_at_certificate_when_due(now, actions);
+        self.look_at_the_board_when_due(now, actions);
         self.standing_time_passed(now, actions);
         self.send_what_is_due(now, actions);
         if self.stopping && self.is_down() {

@@ -2,6 +2,7 @@
 
 use super::event::{RequestId, Thawed, Token};
 use super::seen::{RefusedLately, SeenDeliveries};
+pub use super::turn::board::Board;
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
 use crate::config::{App, Certificate, DuckDns, Listen, Schedule, Tls};
 use crate::control::Answer;
@@ -42,6 +43,8 @@ pub struct World {
     pub stopping: bool,
     /// What the listener refused lately. Not for the diary: a stranger must not be able to wear out the disk.
     pub(super) refused: RefusedLately,
+    /// What is known of the board we run on.
+    pub(super) board: Board,
     /// How far we are in becoming a new program.
     pub(super) reexec: Reexec,
     pub(super) instances_made: u64,
@@ -282,6 +285,7 @@ impl Default for World {
             zone: TimeZone::UTC,
             stopping: false,
             refused: RefusedLately::default(),
+            board: Board::default(),
             reexec: Reexec::No,
             instances_made: 0,
             tokens_made: 0,

@@ -5,8 +5,10 @@
 //! delivered       x           x           x       webhook, signed /deploy, poll, git hook
 //! approved                    x           x
 //! retried                                 x       it had been let in; its place in the rate limit is kept
-//! a person's                                      the command line, --force; and every rollback and backup
+//! a person's                                      the command line; and every rollback and backup
 //! ```
+//! The board is a gate for every deploy, a person's too: none begins while the board is strained, unless it is forced.
+//!
 //! A window is local time and judged by the wall clock, a rate by how long ago others began, so that a clock that is set
 //! frees nothing. Line: it judges one deployment; who waits, who is told and who goes first is `daemon::turn::gates`.
 
@@ -44,6 +46,30 @@ pub enum Gate {
     Window(Window),
     /// As many began as may.
     Rate(Rate),
+    /// The board is not up to it now.
+    Board(Strain),
+}
+
+/// What is too much for the board while it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Strain {
+    UnderVoltage,
+    Heat,
+    Memory,
+    /// It does not know the time.
+    Clock,
+}
+
+/// A strain with its words for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Strained {
+    /// Which.
+    pub strain: Strain,
+    /// How it is now.
+    pub now: String,
+    /// What is waited for; goes on after "waits for".
+    pub awaited: String,
 }
 
 /// What a deployment waits for, all of it.
@@ -51,7 +77,7 @@ pub enum Gate {
 pub struct Waits {
     /// Every gate that is closed.
     pub gates: Vec<Gate>,
-    /// The first moment at which the clock lets it begin; `None`: only a person does.
+    /// The first moment at which the clock lets it begin; `None`: only a person or the board does.
     pub until: Option<WallTime>,
     /// The same in a sentence: "waits for ...". Its times are local ones.
     pub reason: String,
@@ -60,6 +86,11 @@ pub struct Waits {
 }
 
 impl Waits {
+    /// At no gate of its app's.
+    fn by_itself() -> Waits {
+        Waits { look_again: LOOK_AGAIN, ..Waits::default() }
+    }
+
     /// Nothing that people were told is different now; a moment of drift between two clocks is no news.
     pub fn is_told_by(&self, told: &Waits) -> bool {
         let apart = match (self.until, told.until) {
@@ -89,8 +120,34 @@ pub fn counts(deployment: &Deployment) -> bool {
 }
 
 /// Says what `deployment` waits for; `None`: it may begin. `begun`: how long ago each earlier one began that
-/// [`counts`].
-pub fn judge(deployment: &Deployment, rules: &Trigger, clock: &Clock, begun: &[Duration]) -> Option<Waits> {
+/// [`counts`]; `board`: what is too much for it now.
+pub fn judge(
+    deployment: &Deployment,
+    rules: &Trigger,
+    clock: &Clock,
+    begun: &[Duration],
+    board: &[Strained],
+) -> Option<Waits> {
+    let board = if needs_the_board(deployment) { board } else { &[] };
+    let mut waits = judge_by_rules(deployment, rules, clock, begun);
+    if board.is_empty() {
+        return waits.map(|(waits, _)| waits);
+    }
+    let (mut waits, mut words) = waits.take().unwrap_or_else(|| (Waits::by_itself(), vec![]));
+    waits.gates.extend(board.iter().map(|strained| Gate::Board(strained.strain)));
+    words.extend(board.iter().map(|strained| strained.awaited.clone()));
+    waits.until = None;
+    waits.reason = sentence(&words);
+    Some(waits)
+}
+
+/// What the app's rules have it wait for, with the words for each gate.
+fn judge_by_rules(
+    deployment: &Deployment,
+    rules: &Trigger,
+    clock: &Clock,
+    begun: &[Duration],
+) -> Option<(Waits, Vec<String>)> {
     if !is_gated(deployment) {
         return None;
     }
@@ -113,8 +170,14 @@ pub fn judge(deployment: &Deployment, rules: &Trigger, clock: &Clock, begun: &[D
     let until = [closed.map(|(_, opens)| opens), free, both].into_iter().flatten().max();
     let next = [closed.map(|(_, opens)| opens.since(now)), full.map(|(_, left)| left)].into_iter().flatten().min();
     let look_again = next.map_or(LOOK_AGAIN, |next| next.min(LOOK_AGAIN));
-    let reason = sentence(deployment.number, &gates, closed.map(|(_, opens)| opens), free, &clock.zone);
-    Some(Waits { gates, until, reason, look_again })
+    let words = words(deployment.number, &gates, closed.map(|(_, opens)| opens), free, &clock.zone);
+    let reason = sentence(&words);
+    Some((Waits { gates, until, reason, look_again }, words))
+}
+
+/// A deploy is much work, whoever asks for it; who forces it knows.
+fn needs_the_board(deployment: &Deployment) -> bool {
+    deployment.plan().kind == Kind::Deploy && !deployment.forced
 }
 
 /// Deployments that come by themselves wait at gates; what a person orders, goes back to or saves does not.
@@ -175,24 +238,28 @@ fn length(window: Window) -> Duration {
     Duration::from_secs(written * 60)
 }
 
-fn sentence(
+fn words(
     number: DeployId,
     gates: &[Gate],
     opens: Option<WallTime>,
     free: Option<WallTime>,
     zone: &TimeZone,
-) -> String {
+) -> Vec<String> {
     let at = |time: Option<WallTime>| time.map(|time| local(time, zone)).unwrap_or_default();
-    let words: Vec<String> = gates
+    gates
         .iter()
-        .map(|gate| match gate {
-            Gate::Approval => format!("`pintle approve {}`", number.0),
-            Gate::Window(window) => format!("its window {window} (opens {})", at(opens)),
+        .filter_map(|gate| match gate {
+            Gate::Approval => Some(format!("`pintle approve {}`", number.0)),
+            Gate::Window(window) => Some(format!("its window {window} (opens {})", at(opens))),
             Gate::Rate(Rate { count, per }) => {
-                format!("its rate limit of {count} in {} (until {})", Span(*per), at(free))
+                Some(format!("its rate limit of {count} in {} (until {})", Span(*per), at(free)))
             }
+            Gate::Board(_) => None,
         })
-        .collect();
+        .collect()
+}
+
+fn sentence(words: &[String]) -> String {
     match words.split_last() {
         Some((last, [])) => format!("waits for {last}"),
         Some((last, first)) => format!("waits for {} and {last}", first.join(", ")),

@@ -37,6 +37,7 @@ pub mod reap;
 pub mod reexec;
 pub mod releases;
 pub mod scribe;
+pub mod sensors;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;

@@ -9,6 +9,7 @@ mod world;
 mod adoption;
 mod adoption_mid_deploy;
 mod backups;
+mod board;
 mod broken_into;
 mod changes;
 mod cli;

@@ -37,6 +37,18 @@ fn channel(name: &str, waiting: usize, trouble: Option<&str>) -> ChannelView {
     }
 }
 
+/// As `Readings` are written; the sensor that this board does not have is left out of the page.
+fn readings() -> serde_json::Map<String, serde_json::Value> {
+    let readings = serde_json::json!({
+        "model": "Raspberry Pi 4 Model B Rev 1.4",
+        "memory": { "total_bytes": 4_000_000_000_u64, "available_bytes": 3_000_000_000_u64 },
+        "cpu": { "busy_percent": 7.4 },
+        "temperature_celsius": 48.312,
+        "swap": "unsupported",
+    });
+    readings.as_object().unwrap().clone()
+}
+
 #[test]
 fn a_page_shows_daemon_host_apps_services_and_probes() {
     let now: WallTime = "2025-10-24T23:00:00Z".parse().unwrap();
@@ -72,12 +84,20 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
                 expires: Some("2027-07-01T00:00:00Z".parse().unwrap()),
             }),
         },
-        host: HostView {
+        host: Box::new(HostView {
             hostname: "cupboard".into(),
             uptime_seconds: 1_036_800,
             disk_free_bytes: Some(12 << 30),
             disk_total_bytes: Some(29 << 30),
-        },
+            sensed: Some(now),
+            findings: vec![FindingView {
+                about: "under-voltage".into(),
+                level: "critical".into(),
+                what: "under-voltage now".into(),
+                advice: "use a better supply".into(),
+            }],
+            readings: readings(),
+        }),
         apps: vec![
             AppView {
                 app: "shop".parse().unwrap(),
@@ -164,9 +184,10 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
         text(&report, &Style::plain(), now),
         "\
 pintle 0.1.0 up 3d4h (pid 812), webhook listener up on 127.0.0.1:9000 (pid 815)
-cupboard up 12d, disk 12GiB free of 29GiB
+cupboard up 12d, disk 12GiB free of 29GiB, memory 25 %, processor 7 %, 48 °C (Raspberry Pi 4 Model B Rev 1.4)
 TLS: self-signed until 2027-07-01T00:00:00Z
   SHA-256 A1:B2
+! under-voltage now: use a better supply
 ! apps/shop.toml is broken: the last accepted one is used
 critical the processor is at 83 °C (since 2025-10-24 23:00:00)
 clinic.duckdns.org: address told 2025-10-24 23:00:00

@@ -48,7 +48,9 @@ impl Simulation {
     /// Nothing gated begins outside its gate.
     pub(super) fn check_passage(&mut self, number: DeployId) {
         let Some(row) = self.promises.rows.get(&number).filter(|row| row.kind == store::Kind::Deploy) else { return };
-        let name = row.app.clone();
+        let (name, forced) = (row.app.clone(), row.forced);
+        self.check_the_board_at(number, forced);
+        let Some(row) = self.promises.rows.get(&number) else { return };
         let Some(rules) = self.config.apps.get(&name).map(|app| app.trigger.clone()) else { return };
         let free = !may_be_gated(row);
         let first = row.trigger != Trigger::Retry;
@@ -89,7 +91,7 @@ impl Simulation {
         let crowded = world.apps.values().filter(|app| is_crowded(app, &is_being_approved));
         let crowded: Vec<AppName> = crowded.map(|app| app.config.name.clone()).collect();
         let idle = |app: &&AppWorld| app.active.is_none() && app.queue.iter().any(|one| one.waiting.is_none());
-        let nothing_begins = world.stopping || world.waits_for_a_new_program();
+        let nothing_begins = world.stopping || world.waits_for_a_new_program() || world.board.is_being_looked_at();
         let held_up: Vec<AppName> =
             world.apps.values().filter(idle).filter(|_| !nothing_begins).map(|app| app.config.name.clone()).collect();
         self.promise(crowded.is_empty(), || format!("{crowded:?}: of several commits that wait the newest wins"));

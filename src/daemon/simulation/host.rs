@@ -170,6 +170,7 @@ impl Simulation {
         self.trace.note(self.now, || trace::event(&event));
         let ends = self.ends_to_be_told(&event);
         self.take_note(&event);
+        self.note_what_the_sensors_say(&event);
         let Some(world) = &mut self.world else { return };
         let speaker = if let Event::Told { instance, .. } = &event { Some(*instance) } else { None };
         let actions = world.turn(self.now, event);
@@ -242,6 +243,7 @@ impl Simulation {
                 let tip = reachable.then(|| self.branches[&asked.app].tip());
                 self.soon(Duration::from_secs(5), Due::Hear(Event::Resolved { from, asked, commit: tip }));
             }
+            Action::Sense => self.sense(),
             Action::RunSchedule { app, release, schedule, run, .. } => {
                 self.begin_a_command(&app.name, &release, &schedule, run);
             }

@@ -107,6 +107,7 @@ impl Simulation {
         self.trace.note(self.now, || "-- the daemon starts".into());
         self.is_replaced = false;
         self.stops_asked = 0;
+        self.told = Default::default();
         self.hear_of_zombies();
         self.end_strangers();
         self.disks.values_mut().for_each(|disk| disk.sweep());

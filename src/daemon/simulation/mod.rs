@@ -15,6 +15,7 @@
 //! voices      what they say of themselves
 //! proxy       where clients are sent
 //! peers       those who are told what happened
+//! board       what the sensors tell
 //! schedules   what runs by the clock, and what must never be untrue of it
 //! polls       the network, and what looks at branches see
 //! work        what workers do to the disk
@@ -27,6 +28,7 @@
 //! ```
 //! `PINTLE_SEED` runs one seed, `PINTLE_SEEDS` so many, `PINTLE_STEPS` each so far.
 
+mod board;
 mod gates;
 mod host;
 mod invariants;
@@ -102,6 +104,8 @@ struct Simulation {
     stops_asked: u32,
     /// No repository can be reached, since the network went.
     is_dark: bool,
+    /// What the sensors told the daemon that runs.
+    told: board::Told,
     past_deliveries: Vec<Delivery>,
     /// The host behaves well and nothing comes from outside.
     calm: bool,
@@ -150,6 +154,7 @@ impl Simulation {
             requests_made: 0,
             stops_asked: 0,
             is_dark: false,
+            told: board::Told::default(),
             past_deliveries: vec![],
             calm: false,
             turns: 0,

@@ -27,7 +27,7 @@ impl Simulation {
     fn is_quiet(&self) -> bool {
         let Some(world) = &self.world else { return false };
         let idle = |due: &Due| {
-            let told = matches!(due, Due::Hear(Event::Probed { .. } | Event::Told { .. }));
+            let told = matches!(due, Due::Hear(Event::Probed { .. } | Event::Told { .. } | Event::Sensed { .. }));
             told || matches!(due, Due::Look { .. } | Due::Speak { .. } | Due::CommandEnds { .. })
         };
         let told = world.mail.outbox.is_empty() && world.mail.steady_at.is_none();
@@ -185,7 +185,9 @@ impl Simulation {
         // And no look at a branch beyond those asked for, a tenth sooner each: one turn to begin it, one to hear of it.
         let polls = self.config.apps.values().filter_map(|app| app.trigger.poll);
         let looks: u64 = polls.map(|interval| (hour.as_secs() * 10).div_ceil(interval.as_secs() * 9) + 2).sum();
-        let most = 300 * self.config.apps.len() as u64 + 2 * looks;
+        // The board is looked at each minute: one turn to look, one to hear of it.
+        let sensed = 2 * (60 + 1);
+        let most = 300 * self.config.apps.len() as u64 + 2 * looks + sensed;
         let hour = trace::span(hour);
         self.promise(spent <= most, || format!("{spent} turns in {hour} in which nothing happened"));
     }

@@ -114,8 +114,8 @@ impl Simulation {
             Some(schedule) => {
                 let schedule = schedule.name.clone();
                 self.commands.by_hand = Some((app.clone(), schedule.clone()));
+                // It may be run only when the diary has it.
                 self.ask(Request::RunSchedule { app, schedule });
-                self.commands.by_hand = None;
             }
             None => self.ask(Request::Status { app: None }),
         }

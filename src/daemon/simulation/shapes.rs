@@ -34,6 +34,7 @@ pub(super) fn config(random: &mut Random) -> Config {
             notify: super::peers::channels(),
             duckdns: None,
             variables: vec![],
+            health: crate::config::HostHealth::default(),
         },
         apps: chosen.map(|app| (app.name.clone(), app)).collect(),
     }

@@ -29,6 +29,7 @@ impl World {
         if self.stopping {
             return;
         }
+        self.watch_the_board(now, config.host.health.clone());
         let tls_is_new = self.tls_reconfigured(now, config.host.listen.as_ref(), actions);
         let is_told_otherwise =
             self.listen_differs(config.host.listen.as_ref(), actions) | self.triggers_differ(&config);

@@ -38,6 +38,11 @@ impl World {
         // What waits at a gate holds up nobody behind it.
         let goes = |waiting: &Deployment| waiting.waiting.is_none() || needless(app, waiting).is_some();
         let Some(at) = app.queue.iter().position(goes) else { return };
+        let kind = app.queue[at].plan().kind.clone();
+        if self.must_look_first(now, &kind, actions) {
+            return;
+        }
+        let Some(app) = self.apps.get_mut(name) else { return };
         let Some(mut deployment) = app.queue.remove(at) else { return };
         if let Some((status, why)) = needless(app, &deployment) {
             self.end_unbegun(now, &deployment, status, why, actions);
@@ -213,6 +218,10 @@ impl World {
             Work::Fetch if !deployment.forced => app.quarantine.clone(),
             _ => BTreeMap::new(),
         };
+        let objections = match work {
+            Work::Preflight => self.objections_to(deployment),
+            _ => vec![],
+        };
         Some(Job {
             app: app.config.clone(),
             number: deployment.number,
@@ -222,6 +231,7 @@ impl World {
             requested: deployment.requested.clone(),
             rivals: deployment.rivals.clone(),
             quarantine,
+            objections,
             commit: deployment.commit.clone(),
             release: deployment.release.clone(),
             previous: deployment.previous.clone(),

@@ -10,7 +10,7 @@ use super::super::world::{AppWorld, Beginning, Pending, World};
 use crate::base::{AppName, DeployId, Moment};
 use crate::control::{Answer, DeployStatus, Pass};
 use crate::deploy::Deployment;
-use crate::deploy::gate::{self, Clock, Waits};
+use crate::deploy::gate::{self, Clock, Strained, Waits};
 use crate::store::Entry;
 use std::time::Duration;
 
@@ -22,18 +22,19 @@ impl World {
     /// Says what a new deployment of a configured app waits for.
     pub(super) fn judge_at_the_gates(&self, now: Moment, deployment: &mut Deployment) {
         let Some(app) = self.apps.get(&deployment.app) else { return };
-        deployment.waiting = app.judge(&self.clock(now), &app.begun_ago(now), deployment);
+        deployment.waiting = app.judge(&self.clock(now), &app.begun_ago(now), self.board.strained(), deployment);
     }
 
     /// Judges every deployment of an app that has not begun, and tells what changed.
     pub(super) fn look_at_gates(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let clock = self.clock(now);
+        let strained = self.board.strained();
         let Some(app) = self.apps.get_mut(name).filter(|_| !self.stopping) else { return };
         let begun = app.begun_ago(now);
         let mut queue = std::mem::take(&mut app.queue);
         app.gates_due = None;
         for deployment in &mut queue {
-            let waits = app.judge(&clock, &begun, deployment);
+            let waits = app.judge(&clock, &begun, strained, deployment);
             let due = waits.as_ref().map(|waits| now.mono + waits.look_again);
             app.gates_due = [app.gates_due, due].into_iter().flatten().min();
             let is_known = match (&waits, &deployment.waiting) {
@@ -107,8 +108,8 @@ impl World {
 }
 
 impl AppWorld {
-    fn judge(&self, clock: &Clock, begun: &[Duration], deployment: &Deployment) -> Option<Waits> {
-        gate::judge(deployment, &self.config.trigger, clock, begun)
+    fn judge(&self, clock: &Clock, begun: &[Duration], board: &[Strained], deployment: &Deployment) -> Option<Waits> {
+        gate::judge(deployment, &self.config.trigger, clock, begun, board)
     }
 
     /// How long ago deploys began that came by themselves.

@@ -34,6 +34,7 @@ use crate::os::git::{Limits, Mirror};
 use crate::os::group::{self, Trail};
 use crate::os::instances::Instances;
 use crate::os::releases::{Data, Releases};
+use crate::os::sensors::Sensors;
 use crate::os::users::User;
 use crate::runtime::environment;
 use crate::runtime::place::Place;
@@ -42,7 +43,7 @@ use crate::runtime::process::Host;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Git work has the deploy's deadline; this bounds it where there is none (a look-up for a person).
@@ -66,6 +67,8 @@ pub struct Bench {
     pub kept: FdStore,
     /// Where instances have control groups of their own.
     pub groups: Option<Cgroups>,
+    /// The board's. Asked by one thread at a time.
+    pub sensors: Arc<Mutex<Sensors>>,
 }
 
 /// One piece of work under way.

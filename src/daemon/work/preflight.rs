@@ -3,9 +3,11 @@
 use super::Task;
 use crate::base::Bytes;
 use crate::config::Address;
+use crate::control::{Phase, StepStatus};
 use crate::deploy::Worked;
 use crate::os::{files, host};
 use std::io;
+use std::time::Duration;
 
 /// Below this nothing is begun: a deploy that fills the disk takes the app's data down with it.
 const ROOM: Bytes = Bytes(64 << 20);
@@ -14,11 +16,29 @@ impl Task<'_> {
     pub(super) fn preflight(&self) -> io::Result<Worked> {
         let app = &self.job.app;
         let dir = self.bench.place.app(&app.name);
+        self.check_board()?;
         files::make_dir(&dir, 0o755)?;
         self.check_room(&dir)?;
         self.user()?;
         self.check_sockets()?;
         Ok(Worked::Done(vec![]))
+    }
+
+    /// What speaks against beginning ends it here; who forces it finds in the history what was known.
+    fn check_board(&self) -> io::Result<()> {
+        let objections = &self.job.objections;
+        if self.job.forced {
+            for objection in objections {
+                self.say(&format!("forced, although {objection}"));
+                let name = format!("forced, although {objection}");
+                self.report(&name, Phase::Preflight, StepStatus::Warning, None, Duration::ZERO);
+            }
+            return Ok(());
+        }
+        match objections.is_empty() {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("{}; or use --force", objections.join("; ")))),
+        }
     }
 
     fn check_room(&self, dir: &std::path::Path) -> io::Result<()> {

@@ -65,6 +65,39 @@ fn six_an_hour() -> Rate {
     Rate { count: 6, per: HOUR }
 }
 
+/// On a board that is well.
+fn judge(deployment: &Deployment, rules: &Trigger, clock: &Clock, begun: &[Duration]) -> Option<Waits> {
+    super::judge(deployment, rules, clock, begun, &[])
+}
+
+#[test]
+fn a_strained_board_is_a_gate_for_every_deploy_that_nobody_forces() {
+    use control::Trigger::*;
+    let noon = clock(utc("2025-10-24T10:00:00Z"));
+    let strained = [
+        Strained { strain: Strain::UnderVoltage, now: "weak".into(), awaited: "the power supply (weak)".into() },
+        Strained { strain: Strain::Heat, now: "hot".into(), awaited: "the board to cool down (hot)".into() },
+    ];
+    let gates = [Gate::Board(Strain::UnderVoltage), Gate::Board(Strain::Heat)];
+    let open = rules(None, None, false);
+    for trigger in [Webhook, Deploy, Poll, Hook, Cli, Retry] {
+        let waits = super::judge(&asked_by(trigger), &open, &noon, &[], &strained).unwrap();
+        assert_eq!((waits.gates.as_slice(), waits.until), (gates.as_slice(), None), "{trigger}");
+        assert_eq!(waits.reason, "waits for the power supply (weak) and the board to cool down (hot)");
+        let mut forced = asked_by(trigger);
+        forced.forced = true;
+        assert_eq!(super::judge(&forced, &open, &noon, &[], &strained), None, "{trigger}, forced");
+    }
+    for kind in [Kind::BackupOnly, Kind::Rollback { to: "000041-4f2a1c9".parse().unwrap(), data: None }] {
+        assert_eq!(super::judge(&of_kind(kind, Cli), &open, &noon, &[], &strained), None, "going back is always right");
+    }
+    let night = rules(Some(window("02:00-05:00")), None, true);
+    let waits = super::judge(&asked_by(Webhook), &night, &noon, &[], &strained[..1]).unwrap();
+    assert_eq!(waits.gates, [Gate::Approval, Gate::Window(window("02:00-05:00")), gates[0]]);
+    assert!(waits.for_approval() && waits.until.is_none(), "{waits:?}");
+    assert!(waits.reason.ends_with("and the power supply (weak)"), "{}", waits.reason);
+}
+
 #[test]
 fn only_what_comes_by_itself_waits_and_each_for_its_own_gates() {
     use control::Trigger::*;

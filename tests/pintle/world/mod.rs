@@ -62,6 +62,8 @@ pub struct World {
     state: PathBuf,
     /// What daemon and command line are executed from.
     program: PathBuf,
+    /// Where the daemon's sensors find `/proc` and `/sys`.
+    pub board: PathBuf,
     /// Who runs them, where that is somebody else.
     user: Option<u32>,
 }
@@ -109,6 +111,7 @@ impl World {
             environment: Vec::new(),
             state: root.join("state"),
             program: env!("CARGO_BIN_EXE_pintle").into(),
+            board: "/".into(),
             user: None,
             root,
         }
@@ -196,6 +199,7 @@ impl World {
         assert!(self.daemon.is_none(), "the daemon runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.daemon_log()).unwrap();
         let mut command = self.command(&["run"]);
+        command.arg("--root").arg(&self.board);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
         // SAFETY: prctl is async-signal-safe; a daemon whose test dies shall end, in good order, with it.
         unsafe { command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(Into::into)) };
