@@ -44,7 +44,8 @@ pub struct Job {
 
 /// Something to do.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
+// An answer is large, and there are few of them.
+#[allow(missing_docs, clippy::large_enum_variant)]
 pub enum Action {
     /// Write to the diary; with a token, answered by `Recorded`.
     Record {

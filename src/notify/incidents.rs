@@ -1,6 +1,6 @@
 //! What is wrong for now, as people were told: a trouble is told once, again when it gets graver, and its end too.
 
-use super::happening::{Gravity, Happening};
+use super::happening::{Gravity, Happening, Subject};
 use crate::base::{AppName, WallTime};
 use crate::config::Occasion;
 use std::collections::BTreeMap;
@@ -76,6 +76,11 @@ impl Incidents {
         self.open.values()
     }
 
+    /// What is wrong with the board.
+    pub fn of_the_host(&self) -> impl Iterator<Item = (Subject, &Incident)> {
+        self.open.values().filter_map(|open| Some((Subject::host(open.subject.strip_prefix("host/")?), open)))
+    }
+
     /// Forgets what is about apps that are not there any more; gives the subjects.
     pub fn forget(&mut self, is_gone: impl Fn(&AppName) -> bool) -> Vec<String> {
         let gone = self.open.iter().filter(|(_, open)| open.app.as_ref().is_some_and(&is_gone));
@@ -96,7 +101,6 @@ pub fn occasions(gravity: Gravity) -> &'static [Occasion] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::Subject;
 
     fn trouble(gravity: Gravity) -> Happening {
         let (about, what) = (Subject::host("temperature"), "hot".to_string());

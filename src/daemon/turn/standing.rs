@@ -11,6 +11,10 @@ use crate::notify::{Gravity, Happening, Subject};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What is told of here, of all that is told of the host.
+pub(super) const SUBJECTS: [&str; 2] = [DAEMON, DUCKDNS];
+const DAEMON: &str = "daemon";
+const DUCKDNS: &str = "duckdns";
 /// A daemon that has run for so long is not one that keeps crashing.
 const STEADY: Duration = Duration::from_secs(600);
 /// So many failures in a row to tell the address are an outage.
@@ -22,7 +26,7 @@ impl World {
         let advice =
             "The applications ran on. Why it ended is in `journalctl -u pintle` and `journalctl -k` (out of memory?).";
         let trouble = Happening::Trouble {
-            about: Subject::host("daemon"),
+            about: Subject::host(DAEMON),
             app: None,
             gravity: Gravity::Warning,
             what: "the daemon ended without being told to, and was started again".into(),
@@ -34,7 +38,7 @@ impl World {
 
     /// Where a crash was told, its all-clear is due.
     pub(super) fn expect_to_be_steady(&mut self, now: Moment) {
-        let told = self.mail.incidents.iter().any(|open| open.subject == Subject::host("daemon").as_str());
+        let told = self.mail.incidents.iter().any(|open| open.subject == Subject::host(DAEMON).as_str());
         self.mail.steady_at = told.then_some(now.mono + STEADY);
     }
 
@@ -42,7 +46,7 @@ impl World {
     pub(super) fn readdress_dns(&mut self, now: Moment, dns: Option<&DuckDns>) {
         let dns = dns.map(|dns| Arc::new(dns.clone()));
         if dns != self.mail.dns {
-            self.mail.teller = dns.is_some().then(|| Teller::new(now)).unwrap_or_default();
+            self.mail.teller = if dns.is_some() { Teller::new(now) } else { Teller::default() };
             self.mail.dns = dns;
         }
     }
@@ -61,7 +65,7 @@ impl World {
         }
         if self.mail.steady_at.take_if(|at| *at <= now.mono).is_some() {
             let what = "the daemon has run steadily since".into();
-            self.tell(now, Happening::Recovered { about: Subject::host("daemon"), app: None, what }, actions);
+            self.tell(now, Happening::Recovered { about: Subject::host(DAEMON), app: None, what }, actions);
         }
         if let Some(dns) = self.mail.dns.clone()
             && self.mail.teller.begin(now)
@@ -79,7 +83,7 @@ impl World {
     /// The address was told, or could not be.
     pub(super) fn address_told(&mut self, now: Moment, result: Result<(), String>, actions: &mut Vec<Action>) {
         let Some(dns) = self.mail.dns.clone() else { return };
-        let (about, name) = (Subject::host("duckdns"), &dns.subdomain);
+        let (about, name) = (Subject::host(DUCKDNS), &dns.subdomain);
         let failures = self.mail.teller.ended(now, dns.every, result.clone());
         match result {
             Ok(()) => {

@@ -12,7 +12,7 @@ use crate::control::{Answer, ChannelView, DeployStatus, IncidentView};
 use crate::notify::incidents::{self, News};
 use crate::notify::redact::Redactor;
 use crate::notify::wording::{self, Said};
-use crate::notify::{Body, CommitState, Deed, Ended, Gravity, Happening, Message, Outcome, StatusOf, Target};
+use crate::notify::{Body, CommitState, Deed, Ended, Gravity, Happening, Message, Outcome, StatusOf, Subject, Target};
 use crate::store::{Entry, Snapshot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -119,6 +119,17 @@ impl World {
             return vec![];
         }
         self.mail.outbox.put(&name, now, Body::Status(status)).into_iter().map(Entry::Post).collect()
+    }
+
+    /// What an earlier daemon had told of the board, and what the board does not show any more, is over.
+    pub(super) fn close_what_stands_no_longer(&mut self, now: Moment, stands: Vec<Subject>, actions: &mut Vec<Action>) {
+        let is_ours = |subject: &Subject| super::standing::SUBJECTS.iter().any(|ours| *subject == Subject::host(ours));
+        let gone = self.mail.incidents.of_the_host().filter(|(about, _)| !stands.contains(about) && !is_ours(about));
+        let gone: Vec<(Subject, String)> = gone.map(|(about, open)| (about, open.what.clone())).collect();
+        for (about, was) in gone {
+            let what = format!("no longer so: {was}");
+            self.tell(now, Happening::Recovered { about, app: None, what }, actions);
+        }
     }
 
     /// Writes down what nothing else is written with.

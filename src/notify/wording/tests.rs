@@ -27,7 +27,8 @@ fn an_end(deed: Deed, status: DeployStatus, failed: Option<Phase>) -> Ended {
 fn each_end_is_told_in_a_line_to_those_who_listen() {
     use DeployStatus::{Cancelled, Failed, Refused, RollbackFailed, RolledBack, Success, Superseded};
     use Occasion as On;
-    let table: [(Deed, DeployStatus, Option<Phase>, &str, &[Occasion]); 8] = [
+    type Row = (Deed, DeployStatus, Option<Phase>, &'static str, &'static [Occasion]);
+    let table: [Row; 8] = [
         (Deed::Deploy, Success, None, "shop: 4f2a1c9 is live in 1m12s", &[On::Success]),
         (Deed::Deploy, Failed, Some(Phase::Test), "shop: deploy of 4f2a1c9 failed in test", &[On::Failure]),
         (
