@@ -31,6 +31,8 @@ fn live_through(seconds: u64, readings: impl Fn(u64) -> Readings) -> (Vec<(u64, 
                     actions.extend(world.turn(at(due), Event::Sensed { result }));
                 }
                 Action::Note { text, .. } => told.push((due, text)),
+                // Incidents are written down.
+                Action::Record { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
