@@ -36,7 +36,7 @@
 //! | [`supervise`] | an instance's machine, what it says, backoff, who makes way for whom, where clients are sent, what runs by the clock |
 //! | [`health`] | an app's probes: when to look, what the looks mean together, which repair is next; the board: its sensors' texts, what they mean, what is kept of them |
 //! | [`backup`] | names, roots, manifest, what may be reused, what is kept |
-//! | [`notify`] | what happened that people may want to hear of |
+//! | [`notify`] | what happened in words; told once; the outbox: what is sent when; how each channel wants it |
 //! | *touching* | |
 //! | [`store`] | the diary: facts told, one snapshot read back; SQLite, and a memory for the simulation |
 //! | [`os`] | the hands: processes, commands, git, releases, backups, sockets, probes, groups, signals, systemd, certificates, a board's sensors, the walls around a process |
@@ -87,6 +87,8 @@
 //! - **A failure before the switch has touched nothing that runs**; from the switch on the previous release comes back
 //!   and is verified by its own health check.
 //! - **What ran once runs again as it was meant then**: a release's definition is frozen beside it.
+//! - **What is told is on disk with what it tells of**, and sent from there until its peer took it: in order, one message of
+//!   a channel at a time. A trouble is told once, and so is its end, whoever is the daemon by then.
 //! - **Before the loop the daemon may die with an explanation, inside it it may not.**
 //! - **No outside string becomes an option, a path or a word of a shell; no secret is in an argument, a log, an error,
 //!   `Debug` or JSON.**

@@ -150,6 +150,10 @@ The exit code is the command's own.")]
     #[command(subcommand)]
     Schedule(ScheduleVerb),
 
+    /// See whether messages arrive
+    #[command(subcommand)]
+    Notify(NotifyVerb),
+
     /// Print a completion script for your shell
     #[command(after_help = "Examples:
   pintle completions bash > /etc/bash_completion.d/pintle
@@ -166,7 +170,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["init", "check-config", "config", "doctor", "demo"]),
     ("Deploy", &["deploy", "rollback", "approve", "cancel", "forgive"]),
     ("Look", &["status", "check", "logs", "history", "deliveries", "show", "report", "releases"]),
-    ("Operate", &["start", "stop", "restart", "exec", "backup", "schedule"]),
+    ("Operate", &["start", "stop", "restart", "exec", "backup", "schedule", "notify"]),
     ("Serve", &["run", "listen", "reload", "reexec"]),
     ("Shell", &["completions"]),
 ];
@@ -433,10 +437,26 @@ pub enum BackupVerb {
 
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs)]
+pub enum NotifyVerb {
+    /// Send a test to every channel, or to one, and say what happened
+    #[command(after_help = "Exit code: 1 when one of them could not be told.")]
+    Test(TestArgs),
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
 pub enum ScheduleVerb {
     /// Start a schedule's command now; its next time stays what it is
     #[command(override_usage = "pintle schedule run [APP] NAME")]
     Run(ScheduleArgs),
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct TestArgs {
+    /// Only this channel: the NAME of its [notify.NAME]
+    #[arg(value_name = "NAME")]
+    pub channel: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -27,6 +27,7 @@ mod history;
 mod init;
 mod live;
 mod logs;
+mod notify;
 mod offline;
 mod orders;
 mod place;
@@ -124,6 +125,7 @@ fn dispatch(verb: &Verb, cx: &mut Context<'_>) -> Result<u8, Failure> {
         Verb::Stop(args) => orders::stop(args, cx),
         Verb::Restart(args) => orders::restart(args, cx),
         Verb::Exec(args) => exec::run(args, cx),
+        Verb::Notify(verb) => notify::run(verb, cx),
         Verb::Backup(verb) => backup::run(verb, cx),
         Verb::Schedule(ScheduleVerb::Run(args)) => orders::run_schedule(args, cx),
         Verb::Completions(args) => completions::run(args, cx),

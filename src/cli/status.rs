@@ -7,8 +7,8 @@ use super::place;
 use super::style::{Cell, Style, Table, Tone, Toned};
 use crate::base::{Bytes, Moment, Span, WallTime};
 use crate::control::{
-    Answer, AppState, AppView, FindingView, HostView, InstanceView, ListenerState, ListenerView, PollView, ProbeView,
-    Request, ScheduleView, ServiceView, StatusReport, TlsView, WaitingView,
+    Answer, AppState, AppView, ChannelView, DnsView, FindingView, HostView, IncidentView, InstanceView, ListenerState,
+    ListenerView, PollView, ProbeView, Request, ScheduleView, ServiceView, StatusReport, TlsView, WaitingView,
 };
 use std::time::Duration;
 
@@ -44,6 +44,11 @@ fn text(report: &StatusReport, style: &Style, now: WallTime) -> String {
     for notice in &report.notices {
         text += &format!("{} {notice}\n", style.paint(Tone::Bad, "!"));
     }
+    for incident in &report.incidents {
+        text += &incident_text(incident, style);
+    }
+    text += &report.dns.as_ref().map(|dns| dns_text(dns, style)).unwrap_or_default();
+    text += &report.notify.iter().filter_map(|channel| channel_text(channel, style)).collect::<String>();
     for app in &report.apps {
         text += &format!("\n{}", app_text(app, style, now));
     }
@@ -51,6 +56,35 @@ fn text(report: &StatusReport, style: &Style, now: WallTime) -> String {
         text += "\nno app is configured; `pintle init` writes a first configuration\n";
     }
     text
+}
+
+/// What is wrong, as people were told.
+fn incident_text(incident: &IncidentView, style: &Style) -> String {
+    let (tone, word) = if incident.critical { (Tone::Bad, "critical") } else { (Tone::Busy, "warning") };
+    let what = super::history::one_line(&incident.what);
+    format!("{} {what} (since {})\n", style.paint(tone, word), style.time(incident.since))
+}
+
+/// The name that follows our address, and whether it did so last.
+fn dns_text(dns: &DnsView, style: &Style) -> String {
+    let Some((last, ok)) = dns.last.zip(dns.ok) else { return format!("{}: address not told yet\n", dns.name) };
+    match (ok, &dns.message) {
+        (true, _) => format!("{}: address told {}\n", dns.name, style.time(last)),
+        (false, why) => {
+            let why = super::history::one_line(why.as_deref().unwrap_or_default());
+            format!("{}: {} {}: {why}\n", dns.name, style.paint(Tone::Bad, "address not told"), style.time(last))
+        }
+    }
+}
+
+/// A channel that has something to say: what waits for it, or what was given up.
+fn channel_text(channel: &ChannelView, style: &Style) -> Option<String> {
+    let waits = (channel.waiting > 0).then(|| format!("{} waiting", channel.waiting));
+    let dropped = (channel.dropped > 0).then(|| format!("{} dropped", channel.dropped));
+    let trouble = channel.trouble.as_deref().map(|why| style.paint(Tone::Bad, &super::history::one_line(why)));
+    let next = channel.next.filter(|_| channel.waiting > 0).map(|at| format!("next try {}", style.time(at)));
+    let said: Vec<String> = [waits, dropped, trouble, next].into_iter().flatten().collect();
+    (!said.is_empty()).then(|| format!("notify {}: {}\n", channel.channel, said.join(", ")))
 }
 
 fn listener(listener: &ListenerView, style: &Style) -> String {

@@ -4,7 +4,7 @@ use super::host::user;
 use super::read::Section;
 use super::sheet::Sheet;
 use super::{
-    Access, App, Deploy, ProbeTarget, Ready, Rehearsal, RehearsalData, Service, Source, backup, probe, repair,
+    Access, App, Deploy, ProbeTarget, Ready, Rehearsal, RehearsalData, Service, Source, backup, notify, probe, repair,
     schedule, service, source, step, trigger,
 };
 use crate::base::{AppName, ServiceName};
@@ -23,6 +23,9 @@ pub(super) fn read(sheet: &Sheet<'_>, name: AppName, definition: toml::Table) ->
         Some(section) => trigger::read(&section, &source.git),
         None => trigger::none(&source.git),
     };
+    let status = root.table("commit_status");
+    let commit_status =
+        status.and_then(|table| notify::read_commit_status(&table, name.as_str(), &trigger, &source.git));
     let deploy = read_deploy(root.table("deploy"));
     let steps = step::read(&root.tables("step"));
     let schedules = schedule::read(&root.tables("schedule"));
@@ -60,6 +63,7 @@ pub(super) fn read(sheet: &Sheet<'_>, name: AppName, definition: toml::Table) ->
         probes,
         repair,
         backup: backed_up.backup,
+        commit_status,
         definition,
     }
 }

@@ -2,10 +2,10 @@
 
 use super::host_health;
 use super::read::Section;
-use super::secret::{secret, secret_or_empty};
+use super::secret::secret;
 use super::sheet::{Context, Sheet};
 use super::units::{self, Misread};
-use super::{Address, Certificate, Half, Host, Listen, Rate, Tls, Unfit};
+use super::{Address, Certificate, Half, Host, Listen, Rate, Secret, Tls, Unfit, notify};
 use crate::base::{Bytes, Moment, WallTime};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -20,10 +20,11 @@ pub(super) fn read(sheet: &Sheet<'_>, table: &toml::Table) -> Host {
         runtime_dir: directory(&root, "runtime_dir", "RUNTIME_DIRECTORY", RUNTIME_DIR),
         listen: root.table("listen").map(|listen| read_listen(&listen)),
         control_group: root.table("control").and_then(|control| control.line("group")),
+        notify: notify::read(&root),
+        duckdns: notify::read_dns(&root),
+        variables: secret_variables(sheet.context),
         health: root.table("health").map(|health| host_health::read(&health)).unwrap_or_default(),
     };
-    root.named_tables("notify").into_iter().for_each(|(name, channel)| read_channel(name, &channel));
-    root.named_tables("dns").into_iter().for_each(|(name, provider)| read_dns(name, &provider));
     if host.state_dir == host.runtime_dir {
         root.problem(
             "runtime_dir",
@@ -32,6 +33,19 @@ pub(super) fn read(sheet: &Sheet<'_>, table: &toml::Table) -> Host {
         );
     }
     host
+}
+
+/// Of `pintle.env`, what its name or its form shows to be secret. (What configuration points at as a secret is known
+/// anyway, and hiding every value would hide names and words.)
+fn secret_variables(context: &Context<'_>) -> Vec<Secret> {
+    const NAMES: [&str; 6] = ["PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "AUTH"];
+    let is_secret = |name: &str, value: &str| {
+        let upper = name.to_ascii_uppercase();
+        let has_user = value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
+        has_user || NAMES.iter().any(|part| upper.contains(part))
+    };
+    let secret = context.variables.iter().filter(|(name, value)| is_secret(name, value));
+    secret.map(|(_, value)| Secret(value.clone().into_bytes())).collect()
 }
 
 /// Where state is kept when nothing else is said.
@@ -144,36 +158,4 @@ pub(super) fn user(section: &Section<'_>, key: &'static str) -> Option<String> {
     let advice = format!("create it (adduser --system {name}), or name a user that exists");
     section.problem(key, format!("{name:?} is not a user of this host"), advice);
     None
-}
-
-const CHANNELS: [(&str, ()); 5] = [("slack", ()), ("discord", ()), ("telegram", ()), ("ntfy", ()), ("webhook", ())];
-const OCCASIONS: [(&str, ()); 6] =
-    [("success", ()), ("failure", ()), ("rollback", ()), ("critical", ()), ("health", ()), ("recovery", ())];
-
-fn read_channel(name: &str, channel: &Section<'_>) {
-    channel.sheet.notice(&channel.path, "not active yet: notifications");
-    let kind = channel.word("kind", &CHANNELS);
-    if !channel.has("kind") && kind.is_none() && !CHANNELS.iter().any(|(known, ())| *known == name) {
-        let advice = "add kind = \"slack\", \"discord\", \"telegram\", \"ntfy\" or \"webhook\"";
-        channel.problem("kind", "is missing, and the table's name is no kind", advice);
-    }
-    for key in ["url", "token", "secret"] {
-        secret_or_empty(channel, key);
-    }
-    for key in ["chat", "topic", "server"] {
-        channel.string(key);
-    }
-    channel.list("on", |text| super::read::one_of(&OCCASIONS, text));
-}
-
-fn read_dns(name: &str, provider: &Section<'_>) {
-    provider.sheet.notice(&provider.path, "not active yet: dynamic DNS");
-    if name != "duckdns" {
-        provider.sheet.problem(&provider.path, "is not a provider known here", "write [dns.duckdns]");
-    }
-    provider.line("subdomain");
-    provider.missing("subdomain", r#"write the name before .duckdns.org: "clinic""#);
-    secret(provider, "token");
-    provider.missing("token", r#"write { env = "DUCKDNS_TOKEN" }"#);
-    provider.positive_duration("every");
 }

@@ -17,6 +17,7 @@ mod generic;
 mod host;
 mod host_health;
 mod load;
+mod notify;
 mod probe;
 mod problem;
 mod read;
@@ -42,6 +43,7 @@ pub use files::Files;
 pub use frozen::{freeze, thaw, without_secrets};
 pub use host_health::{HostHealth, Limits, Thresholds};
 pub use load::{Environment, Loaded, LookUp, Paths};
+pub use notify::{Channel, CommitStatus, DuckDns, Occasion, Way};
 pub use probe::Page;
 pub use problem::{Notice, Problem};
 pub use repair::Repair;
@@ -79,6 +81,12 @@ pub struct Host {
     pub listen: Option<Listen>,
     /// `[control] group`: who may use the control socket besides root and the daemon's user.
     pub control_group: Option<String>,
+    /// `[notify.NAME]`: who is told, by name.
+    pub notify: BTreeMap<String, Channel>,
+    /// `[dns.duckdns]`.
+    pub duckdns: Option<DuckDns>,
+    /// What stands in `pintle.env` and looks secret: none of it is told to anybody.
+    pub variables: Vec<Secret>,
     /// `[health]`: how often the board is looked at, and from when on people hear of it.
     pub health: HostHealth,
 }
@@ -205,6 +213,8 @@ pub struct App {
     pub repair: Repair,
     /// `[backup]`.
     pub backup: Backup,
+    /// `[commit_status]`; never of a frozen definition.
+    pub commit_status: Option<CommitStatus>,
     /// The table the file was read from, references unresolved: what is frozen beside a release.
     pub definition: toml::Table,
 }

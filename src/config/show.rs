@@ -3,7 +3,10 @@
 //! Where a text came from `${NAME}`, the reference is shown: what it stands for may be a secret.
 
 use super::units::{write_duration, write_signal, write_size};
-use super::{App, Command, Generic, Nginx, Page, Probe, ProbeTarget, Repair, Schedule, Service, Step, Trigger, When};
+use super::{
+    App, Command, CommitStatus, Generic, Nginx, Page, Probe, ProbeTarget, Repair, Schedule, Service, Step, Trigger,
+    When,
+};
 use super::{app, generic, probe, service, step, trigger, write};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -50,6 +53,7 @@ fn meant(app: &App) -> Table {
     root.insert("probe".into(), Value::Array(others.collect()));
     root.insert("repair".into(), Value::Table(repair(&app.repair)));
     root.insert("backup".into(), Value::Table(backup(app)));
+    root.extend(app.commit_status.iter().map(|it| ("commit_status".to_owned(), Value::Table(commit_status(it)))));
     as_written(&mut root, &app.definition);
     root
 }
@@ -84,6 +88,10 @@ fn trigger(trigger: &Trigger) -> Table {
     shown.extend(trigger.repository.iter().map(|repository| ("repository".to_owned(), text(repository))));
     shown.extend(trigger.generic.iter().map(|it| ("generic".to_owned(), Value::Table(generic(it)))));
     shown
+}
+
+fn commit_status(status: &CommitStatus) -> Table {
+    table([("token", text(SECRET)), ("api", text(&status.api)), ("context", text(&status.context))])
 }
 
 fn generic(generic: &Generic) -> Table {

@@ -22,6 +22,7 @@ pub fn app_template(name: &AppName, repository: &str, branch: &str, forge: Forge
         None => "#user = \"pi\"".to_owned(),
     };
     APP.replace("@EVENTS@", events(forge))
+        .replace("@STATUS@", status(forge))
         .replace("@NAME@", name.as_str())
         .replace("@FORGE@", &quoted(word))
         .replace("@USER@", &user)
@@ -59,6 +60,20 @@ fn events(forge: Forge) -> &'static str {
 #workflow_events = ["push", "workflow_dispatch"]
 "##
         }
+    }
+}
+
+/// What there is to say about commit statuses of a forge.
+fn status(forge: Forge) -> &'static str {
+    match forge {
+        Forge::Github | Forge::Gitlab | Forge::Gitea | Forge::Forgejo => {
+            r##"# Show beside each commit at the forge how its deploy went: a token that may write commit statuses.
+#[commit_status]
+#token = { env = "FORGE_TOKEN" }
+
+"##
+        }
+        Forge::Gogs | Forge::Bitbucket | Forge::Generic => "",
     }
 }
 
@@ -113,10 +128,18 @@ address = @LISTEN@
 #temperature_celsius = [75, 82]
 #card_writes_per_day = "20GiB"
 
-# Who is told: [notify.slack], [notify.discord], [notify.telegram], [notify.ntfy] or [notify.webhook].
+# Who is told: [notify.slack], [notify.discord] and [notify.webhook] have a url, others are shown below. What could not be
+# sent waits and is sent later. See whether it arrives: `pintle notify test`.
 #[notify.slack]
 #url = { env = "SLACK_WEBHOOK_URL" }
+# What it hears of; without the line everything.
 #on = ["success", "failure", "rollback", "critical", "health", "recovery"]
+#[notify.telegram]
+#token = { env = "TELEGRAM_TOKEN" }
+#chat = "-1001234567890"
+#[notify.ntfy]
+#topic = "my-pi-alerts"
+#server = "https://ntfy.sh"
 
 # Keeps a name pointing at an address that changes.
 #[dns.duckdns]
@@ -165,7 +188,7 @@ secret = { file = "secrets/@NAME@" }
 #window = "02:00-05:00"
 #approval = false
 
-# How long things may take.
+@STATUS@# How long things may take.
 [deploy]
 # From the fetch to the end of probation.
 #timeout = "300s"

@@ -114,6 +114,10 @@ pub enum Request {
     BackupPrune {
         app: AppName,
     },
+    /// Tell every channel something, or one of them.
+    NotifyTest {
+        channel: Option<String>,
+    },
     /// Read the configuration again, as SIGHUP does.
     Reload,
 }
@@ -270,6 +274,7 @@ pub enum Answer {
     Releases(ReleasesReport),
     Backups(BackupsReport),
     Backup(BackupReport),
+    NotifyTest(NotifyReport),
     /// It could not be done: what `pintle` exits with, and why.
     Error {
         exit: u8,

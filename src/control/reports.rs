@@ -129,6 +129,78 @@ pub struct StatusReport {
     /// What a person should know now: a broken configuration file, a database set aside, a disk that is full.
     #[serde(default)]
     pub notices: Vec<String>,
+    /// What is wrong, as people were told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<IncidentView>,
+    /// Who is told, and what waits for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<ChannelView>,
+    /// The name that follows our address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsView>,
+}
+
+/// A name that follows our address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct DnsView {
+    pub name: String,
+    /// When the address was last told; `None`: not since the daemon began.
+    pub last: Option<WallTime>,
+    pub ok: Option<bool>,
+    /// Why it was not taken.
+    pub message: Option<String>,
+    pub next: Option<WallTime>,
+}
+
+/// Something that is wrong, as people were told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct IncidentView {
+    /// `host/...` or `app/APP/...`.
+    pub about: String,
+    pub app: Option<AppName>,
+    pub critical: bool,
+    pub what: String,
+    pub since: WallTime,
+}
+
+/// A channel, or a forge that is told of commits (`commit_status/APP`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ChannelView {
+    pub channel: String,
+    pub kind: String,
+    /// `false`: its address or token is empty.
+    pub on: bool,
+    /// Messages that wait to be sent.
+    pub waiting: usize,
+    /// What its peer took, and what was given up, since it was configured.
+    pub sent: u64,
+    pub dropped: u64,
+    pub last_sent: Option<WallTime>,
+    /// Why the last try was in vain.
+    pub trouble: Option<String>,
+    /// When it is tried again.
+    pub next: Option<WallTime>,
+}
+
+/// `notify test`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct NotifyReport {
+    pub channels: Vec<ChannelTried>,
+}
+
+/// What became of a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ChannelTried {
+    pub channel: String,
+    pub kind: String,
+    /// `None`: it is off.
+    pub ok: Option<bool>,
+    pub message: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

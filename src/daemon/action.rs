@@ -2,10 +2,12 @@
 
 use super::event::{RequestId, Token};
 use crate::base::{AppName, BackupId, CommitId, DeployId, InstanceId, ReleaseName, ServiceName};
-use crate::config::{Address, App, Certificate, Probe, Schedule, Service, Tls};
+use crate::config::{Address, App, Certificate, Channel, DuckDns, Probe, Schedule, Service, Tls};
 use crate::control::{Answer, DeployAsked, Phase};
 use crate::deploy::plan::Kind;
 use crate::deploy::{End, Work};
+use crate::notify::Target;
+use crate::notify::outbox::Sending;
 use crate::store::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +44,8 @@ pub struct Job {
 
 /// Something to do.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
+// An answer is large, and there are few of them.
+#[allow(missing_docs, clippy::large_enum_variant)]
 pub enum Action {
     /// Write to the diary; with a token, answered by `Recorded`.
     Record {
@@ -202,6 +205,20 @@ pub enum Action {
     Note {
         level: log::Level,
         text: String,
+    },
+    /// Tell somebody; answered by `Sent`.
+    Send {
+        target: Target,
+        sending: Box<Sending>,
+    },
+    /// Tell whoever holds our name our address; answered by `AddressTold`.
+    TellAddress {
+        dns: Arc<DuckDns>,
+    },
+    /// Tell each of them something, beside the outbox; what happened is the answer.
+    TryChannels {
+        from: RequestId,
+        channels: Vec<Arc<Channel>>,
     },
     /// The release is meant as this definition says, until a deploy or a rollback says otherwise: written beside it.
     Apply {

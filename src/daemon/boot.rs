@@ -10,12 +10,13 @@ use super::turn::deploys::row_of;
 use super::world::{AppWorld, Beginning, Listener, ListenerTls, Live, World};
 use crate::base::{AppName, DeployId, Moment, ReleaseName};
 use crate::config::{App, Config, Ready, Restart};
-use crate::control::DeployStatus;
+use crate::control::{DeployStatus, Phase};
 use crate::deploy::gate::Waits;
 use crate::deploy::plan::Kind;
 use crate::deploy::recover::{self, Interrupted, Recovery};
 use crate::deploy::{Deployment, End, Plan, Tried};
 use crate::health::Recorder;
+use crate::notify::{Deed, Ended, Happening};
 use crate::store::{self, AppSnapshot, Entry, Snapshot};
 use crate::supervise::instance::Policy;
 use crate::supervise::{Agenda, Instance, Survivor};
@@ -76,6 +77,7 @@ impl World {
             world.adopt(now, name, survivors);
         }
         let mut actions = vec![];
+        world.take_over_mail(now, &mut snapshot, config, &mut actions);
         let mut going_back = vec![];
         for interrupted in &snapshot.unfinished {
             // One that waits at a gate may do so for long: whether it counts is seen when both are judged.
@@ -239,6 +241,36 @@ impl World {
         self.close_as(now, row, DeployStatus::Failed, Some(message), retry, actions);
     }
 
+    /// A deployment that an earlier daemon did not bring to its end, as people may want to hear of it.
+    fn ended_row(
+        &self,
+        row: &store::Deployment,
+        status: DeployStatus,
+        failed: Option<Phase>,
+        message: Option<String>,
+    ) -> Ended {
+        let branch = self.apps.get(&row.app).map(|app| app.config.source.branch.clone());
+        Ended {
+            number: row.number,
+            app: row.app.clone(),
+            deed: match row.kind {
+                store::Kind::Deploy => Deed::Deploy,
+                store::Kind::Rollback => Deed::Rollback,
+                store::Kind::Backup => Deed::Backup,
+            },
+            status,
+            failed,
+            message,
+            commit: row.commit.clone(),
+            branch: branch.unwrap_or_default(),
+            release: row.release.clone(),
+            previous: row.previous.clone(),
+            trigger: row.trigger,
+            took: None,
+            output: vec![],
+        }
+    }
+
     fn close_as(
         &mut self,
         now: Moment,
@@ -265,7 +297,10 @@ impl World {
             at: now.wall,
         };
         let entries = [Some(entry), retry.map(|retry| Entry::Queued(row_of(retry, now)))];
-        actions.push(Action::Record { token: None, entries: entries.into_iter().flatten().collect() });
+        let mut entries: Vec<Entry> = entries.into_iter().flatten().collect();
+        let happening = Happening::Ended(Box::new(self.ended_row(row, status, failed, message.clone())));
+        entries.extend(self.news(now, &happening, actions));
+        self.record_news(entries, actions);
         if let Some(app) = self.apps.get_mut(&row.app) {
             app.seen.settle(number, status);
             if let Some(commit) = row.commit.as_ref().filter(|_| row.kind == store::Kind::Deploy) {

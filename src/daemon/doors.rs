@@ -43,6 +43,7 @@ const USAGE: u8 = 64;
 /// The loop answers at once; what it hands to the disk or to services takes longer, but not for ever.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PATIENCE_FOR_SERVICES: Duration = Duration::from_secs(900);
+const PATIENCE_FOR_PEERS: Duration = Duration::from_secs(120);
 /// How long a connection of the listener may lie unused.
 const IDLE: Duration = Duration::from_secs(10);
 /// Who follows a deployment that has not begun is looked after so often.
@@ -206,6 +207,7 @@ impl Desk {
                 self.ask(request, PATIENCE_FOR_SERVICES)
             }
             Request::Deploy(_) => self.ask(request, work_patience()),
+            Request::NotifyTest { .. } => self.ask(request, PATIENCE_FOR_PEERS),
             Request::Approve { number } => self.approve(number),
             other => self.ask(other, PATIENCE),
         };

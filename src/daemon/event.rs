@@ -7,6 +7,7 @@ use crate::config::{App, Certificate, Config, Tls};
 use crate::control::{DeployAsked, Request, StepReport};
 use crate::deploy::Worked;
 use crate::health::{Failure, Readings};
+use crate::notify;
 use crate::store::Entry;
 use crate::supervise::agenda::Outcome;
 use crate::supervise::notice::Notice;
@@ -101,6 +102,8 @@ pub enum Event {
     Stepped {
         number: DeployId,
         step: StepReport,
+        /// The last lines that it printed, where it failed.
+        words: Vec<String>,
     },
     /// `current` points at this now (or at nothing).
     Pointed {
@@ -168,6 +171,18 @@ pub enum Event {
         app: AppName,
         look: u64,
         result: Result<Tip, String>,
+    },
+    /// What became of a message that was to be sent.
+    Sent {
+        channel: String,
+        seq: u64,
+        outcome: notify::Outcome,
+    },
+    /// An address of this host is another one than it was.
+    AddressChanged,
+    /// Whoever holds our name was told our address, or could not be.
+    AddressTold {
+        result: Result<(), String>,
     },
     /// The board was looked at; `Err`: why that could not be done at all.
     Sensed {

@@ -215,6 +215,7 @@ impl Loop {
     /// The apps are down; what they had started and lost sight of goes too.
     pub fn leave_nothing_behind(self) {
         let Hands { bench, journal, .. } = self.hands;
+        // What was told last is on disk before we are gone.
         journal.close_within(LAST_WORDS);
         // Before its process is found among the leftovers.
         bench.kept.close();

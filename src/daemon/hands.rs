@@ -4,12 +4,13 @@
 //! `running` holds the processes, `check` is where one of them shows that it is ready, `listener` starts ours,
 //! `board` asks the sensors, `certificate` finds or makes what it does TLS with, `looks` looks at what runs and sends
 //! clients on, `branches` at where the apps come from, `schedules` runs what the clock says, `repairs` reaches beyond
-//! the apps, `replies` knows who waits for an answer.
+//! the apps, `courier` tells people, `replies` knows who waits for an answer.
 
 mod board;
 mod branches;
 mod certificate;
 mod check;
+mod courier;
 mod listener;
 mod looks;
 mod repairs;
@@ -17,6 +18,7 @@ mod replies;
 mod running;
 mod schedules;
 
+pub use courier::try_all;
 pub(super) use listener::listener_user;
 pub use replies::Replies;
 pub(super) use running::{CHECK, NOTIFY, OUTPUT};
@@ -73,7 +75,7 @@ pub struct Hands {
     looks: Option<Cancel>,
     /// Where our program lies, for whoever takes over from there.
     pub(super) program: PathBuf,
-    /// A deployment ended: what it needed can be given back once it is quiet.
+    /// Something big was done: what it needed can be given back once it is quiet.
     pub(super) worked: bool,
     /// The loop is to be left.
     pub(super) leave: Option<Leave>,
@@ -158,6 +160,9 @@ impl Hands {
             }
             Action::RestartUnits { app, units } => return self.restart_units(app, units),
             Action::Reboot { app } => return self.reboot(app),
+            Action::Send { target, sending } => return self.send(target, *sending),
+            Action::TellAddress { dns } => return self.tell_address(dns),
+            Action::TryChannels { from, channels } => return self.try_channels(from, channels),
             Action::RunSchedule { app, release, commit, schedule, run } => {
                 return self.run_schedule(app, release, commit, *schedule, run);
             }

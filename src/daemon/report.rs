@@ -23,6 +23,9 @@ impl World {
             listener: self.listener_view(),
             host: Box::new(self.host_view()),
             apps: apps.map(|app| self.app_view(now, app)).collect(),
+            incidents: self.incident_views(),
+            notify: self.channel_views(now),
+            dns: self.dns_view(now),
             notices: self.broken_files.iter().chain(&self.notices).cloned().chain(self.tls_notice(now)).collect(),
         }
     }

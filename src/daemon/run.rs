@@ -24,7 +24,7 @@ use crate::os::releases::Releases;
 use crate::os::scribe::Scribe;
 use crate::os::sensors::Sensors;
 use crate::os::sweeper::Sweeper;
-use crate::os::{backup, clock, files, git, limits, lock, memory, network, signals, sockets, systemd};
+use crate::os::{alive, backup, clock, files, git, limits, lock, memory, network, signals, sockets, systemd};
 use crate::runtime::place::Place;
 use crate::runtime::ports::{Ports, SOCKET, Slot};
 use crate::store::{Diary, Snapshot};
@@ -67,6 +67,9 @@ pub fn run(config_dir: &Path, root: &Path) -> Result<(), Failure> {
     files::make_dir(&place.state_dir, 0o755)?;
     files::make_dir(&place.runtime_dir, 0o755)?;
     let _lock = lock::StateLock::take(&place.state_dir)?;
+    let mark = alive::Mark::leave(&place.runtime_dir)
+        .inspect_err(|error| log::warn!("{error}: a crash of this daemon will not be told"))
+        .ok();
     let signals = signals::Signals::listen()?;
     limits::raise_open_files()?;
     limits::outlive_others();
@@ -110,7 +113,7 @@ pub fn run(config_dir: &Path, root: &Path) -> Result<(), Failure> {
     });
     let found = found.collect();
     let bell = post.clone();
-    if let Err(error) = network::watch(move || bell.send(Event::NetworkIsBack)) {
+    if let Err(error) = network::watch(move |news| bell.send(event_of(news))) {
         log::warn!(
             "that the network is back will not be noticed, so webhooks missed meanwhile are not looked for: {error}"
         );
@@ -126,8 +129,11 @@ pub fn run(config_dir: &Path, root: &Path) -> Result<(), Failure> {
     drop(back);
 
     let scribe = Scribe::start()?;
-    let (mut world, actions) = World::boot(Moment::now(), &config, snapshot, found, notices, TimeZone::system());
+    let (mut world, mut actions) = World::boot(Moment::now(), &config, snapshot, found, notices, TimeZone::system());
     world.broken_files = broken_files;
+    if mark.as_ref().is_some_and(|mark| mark.predecessor_crashed) {
+        world.predecessor_crashed(Moment::now(), &mut actions);
+    }
     world.clock_is_held = clock::is_disciplined();
     let mut hands = Hands::new(bench, config, journal, replies, scribe, Sweeper::start()?, program, FileWatch::new()?);
     for held in survivors.held {
@@ -142,9 +148,17 @@ pub fn run(config_dir: &Path, root: &Path) -> Result<(), Failure> {
     memory::rest();
     match turning.turn_until_told()? {
         Leave::ForGood => turning.leave_nothing_behind(),
+        // Nothing is dropped by becoming another program: the mark stays, and names the same process.
         Leave::ForSuccessor => return Err(turning.into_successor(doors).into()),
     }
     Ok(())
+}
+
+fn event_of(news: network::News) -> Event {
+    match news {
+        network::News::IsBack => Event::NetworkIsBack,
+        network::News::AddressChanged => Event::AddressChanged,
+    }
 }
 
 /// A file that was replaced while it runs is shown with this ending; its successor lies where it lay.

@@ -4,8 +4,8 @@
 //! several that wait wins, `polling` when branches are looked at, `deploys` drives the machine of each deployment, `apps`
 //! the services and probes of each app, `repairs` what is done about one that stays unwell, `board` what the sensors say
 //! of the host and `sampling` what is kept of it, `configured` follows the files, `certificate` what the listener does TLS
-//! with, `schedules` what runs by the clock, `reexec` the change of the program, `telling` what people hear. Time comes in
-//! as a value; [`World::deadline`] says
+//! with, `schedules` what runs by the clock, `reexec` the change of the program, `telling` what people hear, `standing`
+//! what only we can tell of ourselves. Time comes in as a value; [`World::deadline`] says
 //! when the next turn is due even if nothing happens.
 
 mod apps;
@@ -20,6 +20,7 @@ mod reexec;
 mod repairs;
 mod sampling;
 mod schedules;
+mod standing;
 mod superseding;
 mod telling;
 use super::action::Action;
@@ -58,7 +59,8 @@ impl World {
                 }
             }
             Event::Happened { entries } => actions.push(Action::Record { token: None, entries }),
-            Event::Stepped { number, step } => {
+            Event::Stepped { number, step, words } => {
+                self.keep_last_words(number, &step, words);
                 let entries = vec![Entry::Step { number, step, at: now.wall }];
                 actions.push(Action::Record { token: None, entries });
             }
@@ -96,7 +98,14 @@ impl World {
             Event::Scheduled { app, run, outcome } => self.schedule_ended(now, &app, run, outcome, &mut actions),
             Event::BranchSeen { app, look, result } => self.branch_seen(now, &app, look, result, &mut actions),
             Event::Sensed { result } => self.sensed(now, result, &mut actions),
-            Event::NetworkIsBack => self.network_is_back(now),
+            Event::NetworkIsBack => {
+                self.network_is_back(now);
+                self.mail.outbox.try_at_once();
+                self.address_may_differ(now);
+            }
+            Event::AddressChanged => self.address_may_differ(now),
+            Event::AddressTold { result } => self.address_told(now, result, &mut actions),
+            Event::Sent { channel, seq, outcome } => self.sent(now, &channel, seq, outcome, &mut actions),
             Event::Reconfigured { config, found } => self.reconfigured(now, *config, found, &mut actions),
             Event::StaysBroken { notice } => self.broken_files = Some(notice),
             Event::Certified(certified) => self.certified(now, certified, &mut actions),
@@ -104,6 +113,8 @@ impl World {
             Event::ClockSet => {
                 self.clock_is_held = true;
                 self.clock_set(now);
+                // What TLS refused by a wrong clock may do now.
+                self.mail.outbox.try_at_once();
                 self.board.look_now(now);
             }
             Event::Reexec => self.ask_successor(None, &mut actions),
@@ -132,7 +143,16 @@ impl World {
         });
         let listener = self.listener.as_ref().and_then(|listener| listener.machine.deadline());
         let board = self.board.deadline().filter(|_| !self.stopping);
-        apps.chain([listener, board, self.certificate_deadline(), self.reexec_deadline()]).flatten().min()
+        apps.chain([
+            listener,
+            board,
+            self.certificate_deadline(),
+            self.reexec_deadline(),
+            self.mail_deadline(),
+            self.standing_deadline(),
+        ])
+        .flatten()
+        .min()
     }
 
     /// Whatever is due by now, for every app and the listener.
@@ -146,6 +166,8 @@ impl World {
         self.feed_listener(now, Input::Tick, actions);
         self.look_at_certificate_when_due(now, actions);
         self.look_at_the_board_when_due(now, actions);
+        self.standing_time_passed(now, actions);
+        self.send_what_is_due(now, actions);
         if self.stopping && self.is_down() {
             actions.push(Action::Exit);
         }
@@ -156,12 +178,15 @@ impl World {
     fn recorded(&mut self, now: Moment, token: Token, result: Result<(), String>, actions: &mut Vec<Action>) {
         match self.pending.remove(&token) {
             Some(Pending::Machine { app, number, facts }) => {
+                self.news_written(&facts);
                 let goes_on = |app: &AppWorld| app.active.as_ref().is_some_and(|active| active.number == number);
                 if result.is_err() && self.apps.get(&app).is_some_and(goes_on) {
                     self.write_later(facts, actions);
                 }
                 self.drive(now, &app, Some(number), crate::deploy::Input::Recorded(result), actions);
             }
+            Some(Pending::News { facts }) => self.news_written(&facts),
+            Some(Pending::Sent { channel }) => self.mail.outbox.noted(&channel),
             Some(Pending::Intake { deployments, to, answer }) => {
                 let written = result.is_ok();
                 actions.push(Action::Answer { to, answer: or_error(result, *answer) });

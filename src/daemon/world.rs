@@ -4,11 +4,14 @@ use super::event::{RequestId, Thawed, Token};
 use super::seen::{RefusedLately, SeenDeliveries};
 pub use super::turn::board::Board;
 use crate::base::{AppName, CommitId, DeployId, InstanceId, ReleaseName, ServiceName, WallTime};
-use crate::config::{App, Certificate, Listen, Schedule, Tls};
+use crate::config::{App, Certificate, DuckDns, Listen, Schedule, Tls};
 use crate::control::Answer;
 use crate::deploy::{Deployment, Lookout, Tried};
 use crate::health::record::{Row, Tail};
 use crate::health::{Ladder, Recorder, Watch};
+use crate::notify::duckdns::Teller;
+use crate::notify::redact::Redactor;
+use crate::notify::{Incidents, Outbox, Target};
 use crate::store::{AppSnapshot, Entry};
 use crate::supervise::{Agenda, Instance, Services};
 use jiff::tz::TimeZone;
@@ -54,6 +57,26 @@ pub struct World {
     /// Something holds the wall clock to the true time, or somebody has set it since we began.
     pub clock_is_held: bool,
     pub(super) pending: BTreeMap<Token, Pending>,
+    /// What people are told.
+    pub(super) mail: Mail,
+}
+
+/// What people are told, and by which ways.
+#[derive(Debug, Default)]
+pub(super) struct Mail {
+    /// What waits to be sent.
+    pub outbox: Outbox,
+    /// Where it goes, by the channel's name.
+    pub targets: BTreeMap<String, Target>,
+    /// What must not be told.
+    pub redactor: Redactor,
+    /// What is wrong, as people were told.
+    pub incidents: Incidents,
+    /// A name that follows our address, and when it is told.
+    pub dns: Option<Arc<DuckDns>>,
+    pub teller: Teller,
+    /// When a crash that was told is over.
+    pub steady_at: Option<Duration>,
 }
 
 /// What waits for a write to the diary.
@@ -77,6 +100,10 @@ pub(super) enum Pending {
     Forgiveness { app: AppName, commit: CommitId, to: RequestId },
     /// How the board was; nobody waits for it.
     Samples { rows: Vec<Row> },
+    /// What people are told: it is sent once that is written.
+    News { facts: Vec<Entry> },
+    /// What became of a channel's message: the next one waits for it.
+    Sent { channel: String },
 }
 
 impl Pending {
@@ -222,6 +249,10 @@ pub struct AppWorld {
     pub(super) active_since: Duration,
     /// The repetition of the deployment under way, written down with its end.
     pub(super) retry: Option<Deployment>,
+    /// The deployment that its forge was last told the beginning of, until it hears of the end.
+    pub(super) reported: Option<DeployId>,
+    /// The last lines of the step that failed in the deployment under way.
+    pub(super) last_words: Vec<String>,
     /// Deployments that wait for it, in order.
     pub queue: VecDeque<Deployment>,
     /// The last deliveries judged, by the forge's id; older ones are in the diary.
@@ -272,6 +303,7 @@ impl Default for World {
             scheduled_runs: 0,
             clock_is_held: false,
             pending: BTreeMap::new(),
+            mail: Mail::default(),
         }
     }
 }
@@ -319,6 +351,8 @@ impl AppWorld {
             active: None,
             active_since: Duration::ZERO,
             retry: None,
+            reported: None,
+            last_words: vec![],
             queue: VecDeque::new(),
             seen: SeenDeliveries::default(),
             begun: vec![],

@@ -1,7 +1,9 @@
 //! What happened that somebody may want to hear of, without who hears it and in which words.
 
-use crate::base::AppName;
+use crate::base::{AppName, CommitId, DeployId, ReleaseName};
+use crate::control::{DeployStatus, Phase, Trigger};
 use std::fmt;
+use std::time::Duration;
 
 /// How bad a trouble is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +39,53 @@ impl fmt::Display for Subject {
     }
 }
 
+/// What a deployment did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// It deployed a commit.
+    Deploy,
+    /// It went back, because a person asked.
+    Rollback,
+    /// It only made a backup.
+    Backup,
+}
+
+/// A deployment that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// Its number.
+    pub number: DeployId,
+    /// The app.
+    pub app: AppName,
+    /// What it did.
+    pub deed: Deed,
+    /// How it ended.
+    pub status: DeployStatus,
+    /// The phase that failed.
+    pub failed: Option<Phase>,
+    /// Why it ended so, in a sentence.
+    pub message: Option<String>,
+    /// What was deployed.
+    pub commit: Option<CommitId>,
+    /// The branch of it.
+    pub branch: String,
+    /// What came to be.
+    pub release: Option<ReleaseName>,
+    /// What was live before.
+    pub previous: Option<ReleaseName>,
+    /// What started it.
+    pub trigger: Trigger,
+    /// How long it took; `None`: it was cut off.
+    pub took: Option<Duration>,
+    /// The last lines of the step that failed.
+    pub output: Vec<String>,
+}
+
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happening {
+    /// A deployment is over.
+    Ended(Box<Ended>),
     /// Something is wrong, and stays so until [`Happening::Recovered`] about the same subject.
     Trouble {
         /// What it is about.

@@ -3,6 +3,7 @@
 //! Each file is one kind of hand. Hands carry out and report; they never decide. Their errors carry what was tried,
 //! on which path, why it failed and - where there is one - what to do.
 
+pub mod alive;
 pub mod backup;
 pub mod cancel;
 pub mod certificate;
@@ -25,6 +26,7 @@ pub mod memory;
 mod message;
 pub mod network;
 pub mod notify;
+pub mod outbound;
 pub mod output;
 pub mod poll;
 pub mod private_tmp;

@@ -1,4 +1,5 @@
-//! Tells when there is a way out of this host again: a default route that was not there, or one whose link was down.
+//! Tells when there is a way out of this host again: a default route that was not there, or one whose link was down; and
+//! when an IPv4 address of it is another one.
 //!
 //! The kernel says (rtnetlink) that links or routes changed; what is true then is read from `/proc` and the interfaces, so
 //! that a message that was lost or is not understood costs nothing. The thread sleeps until something changes, and in a
@@ -11,12 +12,13 @@ use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
 use std::collections::BTreeSet;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 /// What is asked to be told of.
-const GROUPS: i32 = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE;
+const GROUPS: i32 = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE | libc::RTMGRP_IPV4_IFADDR;
 /// A change rarely comes alone: so long is waited for the rest.
 const GATHER: Duration = Duration::from_secs(1);
 /// Messages taken at once; more are left for the next time.
@@ -25,13 +27,22 @@ const AT_ONCE: usize = 256;
 /// Interfaces that a default route leads through and that are up.
 type Ways = BTreeSet<String>;
 
-/// Calls `is_back` from a thread of its own whenever there is a way out again. Fails where the kernel tells nobody
-/// (a container without netlink or `/proc`).
-pub fn watch(is_back: impl Fn() + Send + 'static) -> io::Result<()> {
+/// What happened to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// There is a way out again.
+    IsBack,
+    /// The way out that there is leads from another address.
+    AddressChanged,
+}
+
+/// Calls `tell` from a thread of its own whenever there are news. Fails where the kernel tells nobody (a container without
+/// netlink or `/proc`).
+pub fn watch(tell: impl Fn(News) + Send + 'static) -> io::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let netlink = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
     bind(netlink.as_raw_fd(), &NetlinkAddr::new(0, GROUPS as u32))?;
-    let mut ways = ways()?;
+    let (mut ways, mut addresses) = (ways()?, addresses()?);
     let watching = move || {
         loop {
             let mut lost = match hear(&netlink, MsgFlags::empty(), &ways) {
@@ -47,9 +58,14 @@ pub fn watch(is_back: impl Fn() + Send + 'static) -> io::Result<()> {
             }
             let Ok(now) = self::ways() else { continue };
             if now.difference(&ways).next().is_some() || lost && !now.is_empty() {
-                is_back();
+                tell(News::IsBack);
             }
             ways = now;
+            let Ok(now) = self::addresses() else { continue };
+            if now != addresses && !now.is_empty() {
+                tell(News::AddressChanged);
+            }
+            addresses = now;
         }
     };
     std::thread::Builder::new().name("network".into()).stack_size(128 << 10).spawn(watching).map(drop)
@@ -131,6 +147,12 @@ fn ways() -> io::Result<Ways> {
     let running = getifaddrs()?.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_RUNNING));
     let running: BTreeSet<String> = running.map(|interface| interface.interface_name).collect();
     Ok(routed.intersection(&running).cloned().collect())
+}
+
+/// The IPv4 addresses that others may know this host by.
+fn addresses() -> io::Result<BTreeSet<Ipv4Addr>> {
+    let known = getifaddrs()?.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+    Ok(known.filter(|address| !address.is_loopback() && !address.is_link_local()).collect())
 }
 
 /// The interfaces of default routes, as `/proc/net/route` and `/proc/net/ipv6_route` tell them.

@@ -151,6 +151,9 @@ impl Diary {
             snapshot.add_live(parsed(row, "app")?, live, perhaps(row, "status")?);
             Ok(())
         })?;
+        if only[0].is_none() {
+            self.gather_post(&mut snapshot)?;
+        }
         let sql = "SELECT app, name, timing, counted_from, began, outcome, message, took_ms FROM schedules";
         self.each(&format!("{sql} {MEANT}"), only, |row| {
             snapshot.add_schedule(parsed(row, "app")?, parsed(row, "name")?, remembered(row)?);
@@ -293,7 +296,7 @@ where
     text.parse().map_err(|bad| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(bad)))
 }
 
-fn perhaps<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>>
+pub(super) fn perhaps<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>>
 where
     T: FromStr<Err = crate::base::BadName>,
 {

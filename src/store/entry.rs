@@ -7,6 +7,7 @@ use super::error::StoreError;
 use crate::base::{AppName, BackupId, CommitId, DeployId, ReleaseName, ScheduleName, ServiceName, WallTime};
 use crate::control::{BackupReport, DeliveryView, DeployStatus, Ignored, Pass, Phase, StepReport, Trigger, spelled};
 use crate::health::record::Row;
+use crate::notify::{incidents, outbox};
 use crate::supervise::agenda::Remembered;
 use std::time::Duration;
 
@@ -158,6 +159,10 @@ pub enum Entry {
     /// Something about the daemon or the diary itself that `history` is to show.
     #[allow(missing_docs)]
     Notice { text: String, at: WallTime },
+    /// About a message on its way.
+    Post(outbox::Fact),
+    /// About something that is wrong for now.
+    Incident(incidents::Fact),
 }
 
 /// What must be true of a deployment for an entry to fit.

@@ -16,6 +16,8 @@ use crate::control::{
 use crate::health::Resolution;
 use crate::health::gathering::Kept;
 use crate::health::record::{Row, Tail};
+use crate::notify::incidents::{self, Incident};
+use crate::notify::outbox::{Counts, Fact, Outgoing};
 use crate::supervise::agenda::Remembered;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,6 +34,9 @@ pub struct Memory {
     live: Vec<(AppName, GoodRelease, DeployId)>,
     logged: Vec<DeliveryView>,
     notices: Vec<Notice>,
+    outbox: BTreeMap<u64, Outgoing>,
+    channels: BTreeMap<String, Counts>,
+    incidents: BTreeMap<String, Incident>,
     schedules: BTreeMap<(AppName, ScheduleName), Remembered>,
     reboots: BTreeMap<AppName, Vec<WallTime>>,
     minutes: Vec<Row>,
@@ -168,6 +173,11 @@ impl Memory {
         for (app, row, number) in self.live.iter().rev().filter(|(app, ..)| meant(app)) {
             snapshot.add_live(app.clone(), row.clone(), self.status_of(*number));
         }
+        if only.is_none() {
+            snapshot.outbox = self.outbox.values().cloned().collect();
+            snapshot.channels = self.channels.clone();
+            snapshot.incidents = self.incidents.values().cloned().collect();
+        }
         for ((app, name), row) in self.schedules.iter().filter(|((app, _), _)| meant(app)) {
             snapshot.add_schedule(app.clone(), name.clone(), row.clone());
         }
@@ -303,7 +313,45 @@ impl Memory {
                 self.notices.push(Notice { at, text });
                 drop_oldest(&mut self.notices, NOTICES_KEPT);
             }
+            Entry::Post(fact) => self.apply_post(fact),
+            Entry::Incident(incidents::Fact::Opened(incident)) => {
+                let since = self.incidents.get(&incident.subject).map_or(incident.since, |known| known.since);
+                let app = self.incidents.get(&incident.subject).map_or(incident.app.clone(), |known| known.app.clone());
+                self.incidents.insert(incident.subject.clone(), Incident { since, app, ..incident });
+            }
+            Entry::Incident(incidents::Fact::Closed { subject }) => drop(self.incidents.remove(&subject)),
         }
+    }
+
+    fn apply_post(&mut self, fact: Fact) {
+        match fact {
+            Fact::Put(outgoing) => self.add_outgoing(outgoing),
+            Fact::Sent { channel, seq, at } => {
+                let gone = u64::from(self.outbox.remove(&seq).is_some());
+                if let Some(counts) = self.channels.get_mut(&channel) {
+                    counts.sent += gone;
+                    counts.last_sent = Some(at);
+                }
+            }
+            Fact::Dropped { channel, seqs } => {
+                let gone = seqs.iter().filter(|seq| self.outbox.remove(seq).is_some()).count();
+                self.channels.entry(channel).and_modify(|counts| counts.dropped += gone as u64);
+            }
+            Fact::Summarised { seqs, by } => {
+                self.outbox.retain(|seq, _| !seqs.contains(seq));
+                self.add_outgoing(by);
+            }
+            Fact::ChannelGone { channel } => {
+                self.outbox.retain(|_, outgoing| outgoing.channel != channel);
+                self.channels.remove(&channel);
+            }
+        }
+    }
+
+    fn add_outgoing(&mut self, outgoing: Outgoing) {
+        let counts = self.channels.entry(outgoing.channel.clone()).or_default();
+        counts.last_seq = counts.last_seq.max(outgoing.seq);
+        self.outbox.entry(outgoing.seq).or_insert(outgoing);
     }
 
     fn change(&mut self, number: DeployId, edit: impl FnOnce(&mut Deployment)) {

@@ -14,6 +14,7 @@
 //! record    facts -> rows, one transaction
 //! samples   how the board was: rows that are overwritten in turn
 //! minutes   the finest of them, an hour in a row
+//! post      the rows of messages and incidents
 //! diary     rows -> what is known
 //! ```
 //! Line: it remembers and never decides. What is live is told by the `current` symlink alone.
@@ -24,6 +25,7 @@ pub mod error;
 pub mod memory;
 mod minutes;
 mod open;
+mod post;
 mod record;
 mod samples;
 mod schema;

@@ -3,6 +3,7 @@
 use super::diary::Diary;
 use super::entry::{Entry, Needs, NewDeployment};
 use super::error::StoreError;
+use super::post;
 use super::snapshot::{DELIVERIES_BEYOND, DELIVERIES_KEPT, LOGGED_KEPT, NOTICES_KEPT, REBOOTS_KEPT};
 use crate::base::{AppName, CommitId, DeployId, ScheduleName};
 use crate::control::{BackupReport, DeliveryView, Ignored, Pass, Phase, StepReport};
@@ -143,6 +144,8 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             let sql = "DELETE FROM notices WHERE seq <= (SELECT max(seq) FROM notices) - ?1";
             run(db, sql, [NOTICES_KEPT as i64])
         }
+        Entry::Post(fact) => post::write(db, fact),
+        Entry::Incident(fact) => post::write_incident(db, fact),
     }
     .map(|_rows| ())
 }

@@ -179,6 +179,27 @@ const MIGRATIONS: &[&str] = &[
         count      INTEGER NOT NULL,
         packed     BLOB NOT NULL
     ) STRICT;",
+    // messages on their way to people, what became of earlier ones, and what is wrong for now
+    "CREATE TABLE outbox (
+        seq           INTEGER PRIMARY KEY,
+        channel       TEXT NOT NULL,
+        at            INTEGER NOT NULL,
+        body          TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE outbox_channels (
+        channel       TEXT PRIMARY KEY,
+        last_seq      INTEGER NOT NULL,
+        sent          INTEGER NOT NULL DEFAULT 0,
+        dropped       INTEGER NOT NULL DEFAULT 0,
+        last_sent     INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE incidents (
+        subject       TEXT PRIMARY KEY,
+        app           TEXT,
+        critical      INTEGER NOT NULL CHECK (critical IN (0, 1)),
+        what          TEXT NOT NULL,
+        since         INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The version this program writes and reads.

@@ -8,6 +8,8 @@ use crate::base::{AppName, CommitId, DeployId, ReleaseName, ScheduleName, Servic
 use crate::control::{DeployStatus, DeploymentReport, DeploymentView, Ignored, Pass, Phase, StepReport, Trigger};
 use crate::deploy::tried::Attempt;
 use crate::health::record::Tail;
+use crate::notify::incidents::Incident;
+use crate::notify::outbox::{Counts, Outgoing};
 use crate::supervise::agenda::Remembered;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -224,6 +226,12 @@ pub struct Snapshot {
     pub apps: BTreeMap<AppName, AppSnapshot>,
     /// How the board was lately.
     pub samples: Tail,
+    /// Messages that were not sent, in their order.
+    pub outbox: Vec<Outgoing>,
+    /// What became of each channel's messages.
+    pub channels: BTreeMap<String, Counts>,
+    /// What is wrong, as people were told, by subject.
+    pub incidents: Vec<Incident>,
 }
 
 /// The snapshot is built by adding rows, newest first, and closing.

@@ -25,6 +25,7 @@ mod health_history;
 mod hostile;
 mod listener;
 mod live_log;
+mod messages;
 mod nginx;
 mod openapi;
 mod polling;

@@ -23,6 +23,20 @@ fn service(name: &str, state: RunState, instances: Vec<InstanceView>) -> Service
     ServiceView { service: name.parse().unwrap(), state, instances }
 }
 
+fn channel(name: &str, waiting: usize, trouble: Option<&str>) -> ChannelView {
+    ChannelView {
+        channel: name.into(),
+        kind: name.into(),
+        on: true,
+        waiting,
+        sent: 4,
+        dropped: 0,
+        last_sent: None,
+        trouble: trouble.map(str::to_owned),
+        next: trouble.map(|_| WallTime(1_761_336_000_000)),
+    }
+}
+
 /// As `Readings` are written; the sensor that this board does not have is left out of the page.
 fn readings() -> serde_json::Map<String, serde_json::Value> {
     let readings = serde_json::json!({
@@ -45,6 +59,21 @@ fn a_page_shows_daemon_host_apps_services_and_probes() {
         output: message.filter(|_| healthy == Some(false)).map(|_| "HTTP 500\nTraceback\n  boom".to_string()),
     };
     let report = StatusReport {
+        incidents: vec![IncidentView {
+            about: "host/temperature".into(),
+            app: None,
+            critical: true,
+            what: "the processor is at 83 °C".into(),
+            since: now,
+        }],
+        notify: vec![channel("slack", 0, None), channel("ntfy", 3, Some("no answer in 30s"))],
+        dns: Some(DnsView {
+            name: "clinic.duckdns.org".into(),
+            last: Some(now),
+            ok: Some(true),
+            message: None,
+            next: None,
+        }),
         daemon: DaemonView { pid: 812, version: "0.1.0".into(), uptime_seconds: 273_600 },
         listener: ListenerView {
             pid: Some(815),
@@ -161,6 +190,9 @@ TLS: self-signed until 2027-07-01T00:00:00Z
   SHA-256 A1:B2
 ! under-voltage now: use a better supply
 ! apps/shop.toml is broken: the last accepted one is used
+critical the processor is at 83 °C (since 2025-10-24 23:00:00)
+clinic.duckdns.org: address told 2025-10-24 23:00:00
+notify ntfy: 3 waiting, no answer in 30s, next try 2025-10-24 20:00:00
 
 shop: degraded, 000042-4f2a1c9, deployment 000043 under way
   deployment 000044 (4f2a1c9) waits for its window 02:00-05:00 (opens 2025-10-25 02:00); at the earliest in 3h

@@ -5,7 +5,8 @@ fn scratch(test: &str) -> Scratch {
     let scratch = Scratch::new(test);
     scratch.write("etc/secrets/shop", "0123456789abcdef");
     scratch.write("etc/secrets/dashboard", "0123456789abcdef");
-    scratch.write("etc/pintle.env", "SLACK_WEBHOOK_URL=x\nDUCKDNS_TOKEN=x\n");
+    scratch
+        .write("etc/pintle.env", "SLACK_WEBHOOK_URL=https://x\nTELEGRAM_TOKEN=1:x\nDUCKDNS_TOKEN=x\nFORGE_TOKEN=x\n");
     scratch
 }
 

@@ -255,6 +255,8 @@ impl Simulation {
             Action::LookAtBranch { app, look } => self.look_at_a_branch(&app.name, look),
             Action::Answer { to, answer } => self.check_answer(to, answer),
             Action::Ended { app, number, end, .. } => self.check_ended(&app, number, &end),
+            Action::Send { sending, .. } => self.peer_is_told(*sending),
+            Action::TryChannels { .. } | Action::TellAddress { .. } => {}
             Action::CheckSuccessor => self.ask_the_successor(),
             Action::Reload { .. } | Action::CancelLooks | Action::Exit | Action::Reexec => {}
             Action::Apply { app, release, .. } => self.apply(&release, app),
@@ -273,6 +275,7 @@ impl Simulation {
             self.promises_broken(|| format!("the core never contradicts the diary: {contradiction}"));
         }
         self.promises.learn(&written.entries, &written.refused);
+        self.learn_the_post(&written.entries);
         for (token, result) in written.answers {
             self.hear(Event::Recorded { token, result });
         }

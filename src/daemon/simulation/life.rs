@@ -17,6 +17,8 @@ use std::time::Duration;
 impl Simulation {
     /// SIGKILL: everything but the disk, the records and the apps' processes is gone.
     pub(super) fn crash(&mut self, how: &str) {
+        self.peers.crashed = true;
+        self.forget_what_nobody_knows_to_have_arrived();
         self.trace.note(self.now, || format!("-- {how}"));
         self.leave_routes_half_done();
         self.forget_what_was_due();
@@ -34,6 +36,7 @@ impl Simulation {
     pub(super) fn power_cut(&mut self) {
         self.lose_unsynced_renames();
         self.crash("the plug is pulled");
+        self.peers.crashed = false;
         self.end_everything();
     }
 
@@ -50,6 +53,7 @@ impl Simulation {
             self.flush_the_journal();
         }
         self.crash("the daemon has ended");
+        self.peers.crashed = false;
         self.end_everything();
     }
 
@@ -113,7 +117,11 @@ impl Simulation {
         self.promises.passages.remembered_anew(&self.promises.rows);
         let found = self.found();
         let snapshot = self.journal.diary.snapshot();
-        let (world, actions) = World::boot(self.now, &self.config, snapshot, found, vec![], super::gates::zone());
+        let (mut world, mut actions) =
+            World::boot(self.now, &self.config, snapshot, found, vec![], super::gates::zone());
+        if std::mem::take(&mut self.peers.crashed) {
+            world.predecessor_crashed(self.now, &mut actions);
+        }
         self.world = Some(world);
         for pid in self.processes.keys().copied().collect::<Vec<_>>() {
             self.is_adopted(pid);

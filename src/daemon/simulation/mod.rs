@@ -14,6 +14,7 @@
 //! processes   the apps' processes: born, ready, hung, dead - with a daemon or without
 //! voices      what they say of themselves
 //! proxy       where clients are sent
+//! peers       those who are told what happened
 //! board       what the sensors tell
 //! schedules   what runs by the clock, and what must never be untrue of it
 //! polls       the network, and what looks at branches see
@@ -33,6 +34,7 @@ mod host;
 mod invariants;
 mod journal;
 mod life;
+mod peers;
 mod polls;
 mod processes;
 mod proxy;
@@ -91,6 +93,8 @@ struct Simulation {
     /// Where the proxy sends clients.
     proxy: BTreeMap<(AppName, ServiceName), Vec<u16>>,
     works: BTreeMap<DeployId, Busy>,
+    /// Those who are told, and what was written down for them.
+    peers: peers::Peers,
     /// Scheduled commands that run, and what was begun in this daemon's life.
     commands: schedules::Commands,
     backups_made: u64,
@@ -143,6 +147,7 @@ impl Simulation {
             sockets: BTreeSet::new(),
             proxy: BTreeMap::new(),
             works: BTreeMap::new(),
+            peers: Default::default(),
             commands: Default::default(),
             backups_made: 0,
             deliveries_made: 0,
@@ -191,6 +196,7 @@ impl Simulation {
             self.flush_the_journal();
             self.check_polls();
             self.check_at_rest();
+            self.check_everybody_was_told();
             self.check_idling();
         }
         self.calm = false;

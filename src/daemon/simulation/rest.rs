@@ -30,7 +30,8 @@ impl Simulation {
             let told = matches!(due, Due::Hear(Event::Probed { .. } | Event::Told { .. } | Event::Sensed { .. }));
             told || matches!(due, Due::Look { .. } | Due::Speak { .. } | Due::CommandEnds { .. })
         };
-        !world.stopping && self.journal.is_idle() && self.works.is_empty() && self.schedule.values().all(idle)
+        let told = world.mail.outbox.is_empty() && world.mail.steady_at.is_none();
+        !world.stopping && told && self.journal.is_idle() && self.works.is_empty() && self.schedule.values().all(idle)
     }
 
     fn unsettled(&self) -> Vec<AppName> {

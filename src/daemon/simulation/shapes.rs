@@ -31,6 +31,9 @@ pub(super) fn config(random: &mut Random) -> Config {
             runtime_dir: "/run/pintle".into(),
             listen: random.percent(50).then(listen),
             control_group: None,
+            notify: super::peers::channels(),
+            duckdns: None,
+            variables: vec![],
             health: crate::config::HostHealth::default(),
         },
         apps: chosen.map(|app| (app.name.clone(), app)).collect(),
@@ -112,6 +115,7 @@ fn app(name: &str, random: &mut Random) -> App {
             window: random.percent(25).then(|| window(random)),
             approval: random.percent(20),
         },
+        commit_status: None,
         deploy: Deploy {
             timeout: Duration::from_secs(*random.pick(&[60, 300])),
             probation: Duration::from_secs(*random.pick(&[5, 30])),

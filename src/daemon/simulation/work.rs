@@ -206,7 +206,7 @@ impl Simulation {
                 exit: Some(0),
                 duration_seconds: 1.0,
             };
-            self.hear(Event::Stepped { number, step });
+            self.hear(Event::Stepped { number, step, words: vec![] });
         }
         self.hear(Event::Worked { app, number, worked: result });
     }

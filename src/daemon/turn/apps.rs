@@ -8,6 +8,7 @@ use crate::config::{Probe, ProbeTarget, Service};
 use crate::control::Answer;
 use crate::deploy;
 use crate::health::{Failure, Verdict, Watch, ladder};
+use crate::notify::{Happening, Subject};
 use crate::store::Entry;
 use crate::supervise::{Input, Order, Services, Slot, State, Target};
 use std::collections::BTreeMap;
@@ -314,11 +315,18 @@ impl World {
             (Verdict::Well, Some(_)) => {
                 app.eager_until = None;
                 watch.steady(now.mono);
+                self.tell_of_health(now, name, actions);
             }
             (Verdict::Well, None) => self.is_well_again(now, name, actions),
             (Verdict::Unwell(why), None) => self.is_unwell(now, name, why, actions),
             _ => {}
         }
+    }
+
+    /// It is well: whoever heard that it was not hears so, also from another daemon.
+    pub(super) fn tell_of_health(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
+        let (about, what) = (Subject::app(name, "health"), format!("{name} is healthy again"));
+        self.tell(now, Happening::Recovered { about, app: Some(name.clone()), what }, actions);
     }
 
     /// Whether there is anything to look at.

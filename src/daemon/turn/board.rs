@@ -32,6 +32,8 @@ const MARGIN: f64 = 3.0;
 const ENOUGH_MEMORY: u64 = 512 << 20;
 const ENOUGH_DISK: u64 = 1 << 30;
 const ENOUGH_INODES: u64 = 10_000;
+/// After so many samples everything that stands is known: none takes more to rise.
+const SETTLED: u32 = 6;
 /// No clock that was ever set shows less: 2024-01-01.
 const CLOCK_WAS_SET: WallTime = WallTime(1_704_067_200_000);
 
@@ -44,6 +46,8 @@ pub struct Board {
     /// What stands, over many looks.
     pub(in super::super) judge: Judge,
     judged_at: Option<Duration>,
+    /// How often it was judged since this daemon began, as far as that matters.
+    judged: u32,
     /// When the next look is due; never, where nobody said how to watch.
     due: Option<Duration>,
     look: Look,
@@ -176,6 +180,8 @@ impl World {
         let is_time = |at: Duration| now.mono.saturating_sub(at) >= every - every / 10;
         let Some((_, readings)) = board.seen.as_ref().filter(|_| board.judged_at.is_none_or(is_time)) else { return };
         board.judged_at = Some(now.mono);
+        board.judged = board.judged.saturating_add(1);
+        let is_settled = board.judged == SETTLED;
         let changes = board.judge.look(readings, &board.health.thresholds);
         self.keep_sample(now, !changes.is_empty(), actions);
         for change in changes {
@@ -189,6 +195,10 @@ impl World {
                     actions.push(Action::Note { level: log::Level::Warn, text: finding.what });
                 }
             }
+        }
+        if is_settled {
+            let stands = self.board.judge.findings().into_iter().map(|finding| Subject::host(&finding.about));
+            self.close_what_stands_no_longer(now, stands.collect(), actions);
         }
     }
 

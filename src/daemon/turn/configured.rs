@@ -37,6 +37,7 @@ impl World {
             self.restart_listener(now, actions);
         }
         self.broken_files = None;
+        self.readdress(now, &config, actions);
         let gone = |name: &&AppName| !config.apps.contains_key(*name) && !self.apps[*name].removed;
         let gone: Vec<AppName> = self.apps.keys().filter(gone).cloned().collect();
         for name in gone {

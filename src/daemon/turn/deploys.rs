@@ -5,11 +5,13 @@ use super::super::world::{AppWorld, Pending, World};
 use super::apps::took;
 use super::gates::begins_to_wait;
 use crate::base::{AppName, DeployId, Moment};
-use crate::control::{DeployStatus, Pass, Phase, Trigger};
+use crate::control::{DeployStatus, Pass, Phase, StepReport, StepStatus, Trigger};
 use crate::deploy::machine::Deadlines;
 use crate::deploy::{Deployment, End, Fact, Input, Kind, Output, Plan, Work};
+use crate::notify::{Deed, Ended, Happening};
 use crate::store::{self, Entry, NewDeployment};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const NOT_CONFIGURED: &str = "its app is configured no longer";
 
@@ -60,6 +62,7 @@ impl World {
         app.note_beginning(now, &deployment);
         app.active = Some(deployment);
         app.active_since = now.mono;
+        app.last_words.clear();
         actions.push(Action::Opened { app: name.clone(), number });
         self.drive(now, name, Some(number), Input::Start, actions);
     }
@@ -139,6 +142,9 @@ impl World {
                 Fact::Phase(phase) => {
                     actions.push(Action::PhaseBegins { number, phase });
                     entries.push(Entry::Phase { number, phase, at: now.wall });
+                    if phase < Phase::Rollback {
+                        entries.extend(self.status_pending(now, name));
+                    }
                 }
                 Fact::Identified { commit, release } => {
                     let previous = deployment.previous.clone();
@@ -163,16 +169,21 @@ impl World {
                     entries.push(Entry::Quarantine { app, commit, why, deployment, at: now.wall });
                 }
                 Fact::Ended(end) => {
-                    entries.push(Entry::Finished {
+                    let finished = Entry::Finished {
                         number,
                         status: end.status,
                         phase: end.phase,
                         failed_phase: end.failed,
-                        message: end.message,
+                        message: end.message.clone(),
                         exit: end.exit,
                         took: Some(now.mono.saturating_sub(app.active_since)),
                         at: now.wall,
-                    });
+                    };
+                    let took = Some(now.mono.saturating_sub(app.active_since));
+                    let ended = ended(app, deployment, &end, took);
+                    let happening = Happening::Ended(Box::new(ended));
+                    entries.push(finished);
+                    entries.extend(self.news(now, &happening, actions));
                     entries.extend(self.plan_the_retry(now, name));
                 }
             }
@@ -260,6 +271,7 @@ impl World {
             // It was discarded, or could not be: nobody is to go back to it.
             app.known.remove(unfinished);
         }
+        let is_seen_to_be_well = end.status == DeployStatus::Success && deployment.passed_verify;
         let startup = app.config.deploy.startup;
         let is_unwatched = app.watch.is_none() && app.services.target().is_some();
         let span = took(now, app.active_since);
@@ -268,6 +280,9 @@ impl World {
         let text = format!("{name}: deployment {} ended as {} after {span}{why}", number.0, end.status);
         actions.push(Action::Note { level, text });
         actions.push(Action::Ended { app: name.clone(), number, end, release });
+        if is_seen_to_be_well {
+            self.tell_of_health(now, name, actions);
+        }
         if self.apps.get(name).is_some_and(|app| app.services.is_undecided()) {
             // It went back for an earlier daemon, and did not come to the point where services are told what to run.
             self.run_what_is_live(now, name, actions);
@@ -327,11 +342,17 @@ impl World {
             took: None,
             at: now.wall,
         };
-        actions.push(Action::Record { token: None, entries: vec![entry] });
+        let mut entries = vec![entry];
+        let end = End { status, phase, failed: None, message: Some(message), exit };
+        // What never began is no news; what was under way is.
+        if let Some(app) = self.apps.get(&deployment.app).filter(|_| status == DeployStatus::Failed) {
+            let happening = Happening::Ended(Box::new(ended(app, deployment, &end, None)));
+            entries.extend(self.news(now, &happening, actions));
+        }
+        self.record_news(entries, actions);
         if let Some(app) = self.any_app(&deployment.app) {
             app.seen.settle(number, status);
         }
-        let end = End { status, phase, failed: None, message: Some(message), exit };
         actions.push(Action::Ended { app: deployment.app.clone(), number, end, release: None });
     }
 
@@ -345,6 +366,15 @@ impl World {
         }
         for deployment in waiting {
             self.end_unbegun(now, &deployment, DeployStatus::Cancelled, NOT_CONFIGURED.into(), actions);
+        }
+    }
+
+    /// What a step printed last before it failed: people are told with the end.
+    pub(super) fn keep_last_words(&mut self, number: DeployId, step: &StepReport, words: Vec<String>) {
+        let is_ours = |app: &&mut AppWorld| app.active.as_ref().is_some_and(|active| active.number == number);
+        let failed = matches!(step.status, StepStatus::Failed | StepStatus::TimedOut) && !words.is_empty();
+        if let Some(app) = self.apps.values_mut().find(is_ours).filter(|_| failed) {
+            app.last_words = words;
         }
     }
 
@@ -375,6 +405,29 @@ fn needless(app: &AppWorld, waiting: &Deployment) -> Option<(DeployStatus, Strin
     }
     let is_live = app.live.as_ref().is_some_and(|live| live.commit.as_ref() == Some(commit));
     is_live.then(|| (DeployStatus::Success, "its commit went live while it waited".to_string()))
+}
+
+/// A deployment's end as people may want to hear of it.
+fn ended(app: &AppWorld, deployment: &Deployment, end: &End, took: Option<Duration>) -> Ended {
+    Ended {
+        number: deployment.number,
+        app: deployment.app.clone(),
+        deed: match deployment.plan().kind {
+            Kind::Deploy => Deed::Deploy,
+            Kind::Rollback { .. } => Deed::Rollback,
+            Kind::BackupOnly => Deed::Backup,
+        },
+        status: end.status,
+        failed: end.failed,
+        message: end.message.clone(),
+        commit: deployment.commit.clone(),
+        branch: app.config.source.branch.clone(),
+        release: deployment.release.clone(),
+        previous: deployment.previous.clone(),
+        trigger: deployment.trigger,
+        took,
+        output: if end.status == DeployStatus::Success { vec![] } else { app.last_words.clone() },
+    }
 }
 
 /// How a deployment that has not begun stands.

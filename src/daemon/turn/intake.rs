@@ -76,6 +76,7 @@ impl World {
             }
             Request::RunSchedule { app, schedule } => self.schedule_asked(now, from, &app, &schedule, actions),
             Request::Approve { number } => self.approve_asked(from, number, actions),
+            Request::NotifyTest { channel } => self.test_asked(from, channel.as_deref(), actions),
             Request::Reload => actions.push(Action::Reload { from }),
             other => actions.push(refuse(USAGE, format!("this request is not the loop's to answer: {other:?}"))),
         }

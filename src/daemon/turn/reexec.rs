@@ -82,7 +82,8 @@ impl World {
 
     /// When the new program takes over, unless something is under way.
     pub(super) fn reexec_deadline(&self) -> Option<Duration> {
-        let busy = self.apps.values().any(|app| app.is_busy());
+        // A message under way would be sent twice.
+        let busy = self.apps.values().any(|app| app.is_busy()) || self.mail.outbox.is_sending();
         match self.reexec {
             Reexec::Due { not_before, .. } if !busy && !self.stopping && self.pending.is_empty() => Some(not_before),
             _ => None,

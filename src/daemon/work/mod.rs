@@ -177,9 +177,22 @@ impl Task<'_> {
     }
 
     fn report(&self, name: &str, phase: Phase, status: StepStatus, exit: Option<i32>, took: Duration) {
+        self.report_with(name, phase, status, exit, took, vec![]);
+    }
+
+    /// With the last lines that it printed.
+    fn report_with(
+        &self,
+        name: &str,
+        phase: Phase,
+        status: StepStatus,
+        exit: Option<i32>,
+        took: Duration,
+        words: Vec<String>,
+    ) {
         let step = StepReport { name: name.into(), phase, status, exit, duration_seconds: took.as_secs_f64() };
         self.bench.hub.step(self.number(), Followed::Step(step.clone()));
-        self.bench.post.send(Event::Stepped { number: self.number(), step });
+        self.bench.post.send(Event::Stepped { number: self.number(), step, words });
     }
 
     /// Points `current` at a release that leads to the real data, and tells the loop its definition.

@@ -55,7 +55,12 @@ impl Task<'_> {
         let spec = self.spec(step, phase, url, rehearsal)?;
         self.say(&format!("-- {}: {}", step.name, step.run));
         let began = Moment::now();
-        let ended = command::run(&spec, step.timeout, self.cancel, &mut self.output());
+        let (mut output, mut last) = (self.output(), LastLines::default());
+        let mut both = |bytes: &[u8]| {
+            last.hear(bytes);
+            output(bytes);
+        };
+        let ended = command::run(&spec, step.timeout, self.cancel, &mut both);
         // One that left its group on purpose outlives no step either.
         self.sweep(self.marks().steps);
         let took = Moment::now().mono.saturating_sub(began.mono);
@@ -79,7 +84,7 @@ impl Task<'_> {
             told += &format!(" after {}", Span(took));
         }
         self.say(&format!("-- {}: {told}", step.name));
-        self.report(&step.name, phase, status, exit, took);
+        self.report_with(&step.name, phase, status, exit, took, last.lines());
         Ok(ending)
     }
 
@@ -152,6 +157,24 @@ impl Task<'_> {
         let missing = || io::Error::other("there is no release to start");
         let release = self.job.release.as_ref().ok_or_else(missing)?;
         Ok(Which { app: &self.job.app, service, release, commit: self.job.commit.as_ref() })
+    }
+}
+
+/// The end of what a command prints, for whoever is told that it failed.
+#[derive(Default)]
+struct LastLines(Vec<u8>);
+
+impl LastLines {
+    const KEPT: usize = 4 << 10;
+
+    fn hear(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(&bytes[bytes.len().saturating_sub(Self::KEPT)..]);
+        self.0.drain(..self.0.len().saturating_sub(Self::KEPT));
+    }
+
+    /// Line by line; the first one may have lost its beginning.
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8_lossy(&self.0).lines().map(str::to_owned).collect()
     }
 }
 

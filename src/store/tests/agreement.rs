@@ -6,6 +6,9 @@ use crate::control::{BackupReport, DeliveryVerdict, DeliveryView, Ignored, StepR
 use crate::control::{BoardSample, Figure, Figures, Gauge, Shape};
 use crate::health::Resolution;
 use crate::health::record::Row;
+use crate::notify::Gravity;
+use crate::notify::incidents::{self, Incident};
+use crate::notify::outbox::{Fact, Outgoing};
 use crate::supervise::agenda::{Outcome, Remembered, Run};
 
 /// A small generator of numbers (splitmix64): the same seed gives the same story.
@@ -81,10 +84,45 @@ impl Dice {
         Row { resolution, number, through, sample }
     }
 
+    fn outgoing(&mut self) -> Outgoing {
+        Outgoing {
+            seq: 1 + self.roll(20),
+            channel: self.channel(),
+            at: self.time(),
+            body: self.text().replace('\0', ""),
+        }
+    }
+    fn channel(&mut self) -> String {
+        self.one_of(&["slack", "commit_status/clinic"]).to_owned()
+    }
+    fn about_a_message(&mut self) -> Fact {
+        match self.roll(12) {
+            0..6 => Fact::Put(self.outgoing()),
+            6..9 => Fact::Sent { channel: self.channel(), seq: 1 + self.roll(20), at: self.time() },
+            9 => Fact::Dropped { channel: self.channel(), seqs: vec![1 + self.roll(20), 1 + self.roll(20)] },
+            10 => {
+                let by = self.outgoing();
+                Fact::Summarised { seqs: vec![1 + self.roll(20), by.seq], by }
+            }
+            _ => Fact::ChannelGone { channel: self.channel() },
+        }
+    }
+    fn about_an_incident(&mut self) -> incidents::Fact {
+        let subject = self.one_of(&["host/disk", "app/clinic/health"]).to_owned();
+        if self.roll(3) == 0 {
+            return incidents::Fact::Closed { subject };
+        }
+        let gravity = self.one_of(&[Gravity::Warning, Gravity::Critical]);
+        let (app, what, since) = (self.maybe(Dice::app), self.text().replace('\0', ""), self.time());
+        incidents::Fact::Opened(Incident { subject, app, gravity, what, since })
+    }
+
     /// Any entry, mostly one that fits.
     fn entry(&mut self) -> Entry {
-        let kinds =
-            [0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19, 20, 20];
+        let kinds = [
+            0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19, 20, 20, 21, 21, 21,
+            21, 22, 22,
+        ];
         match self.one_of(&kinds) {
             0 => Entry::Queued(NewDeployment {
                 number: self.number(),
@@ -155,6 +193,8 @@ impl Dice {
                 let (app, commit, why) = (self.app(), self.commit(), self.text());
                 Entry::Quarantine { app, commit, why, deployment: self.maybe(Dice::number), at: self.time() }
             }
+            21 => Entry::Post(self.about_a_message()),
+            22 => Entry::Incident(self.about_an_incident()),
             10 => Entry::Forgiven { app: self.app(), commit: self.commit() },
             11 => Entry::Wanted { app: self.app(), service: self.maybe(Dice::service), down: self.roll(2) == 0 },
             12 => {

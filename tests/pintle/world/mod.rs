@@ -11,6 +11,7 @@ pub mod gunicorn;
 pub mod http;
 pub mod nginx;
 pub mod payload;
+pub mod peer;
 pub mod ports;
 pub mod processes;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -28,6 +29,7 @@ pub mod wrk;
 pub use app::App;
 pub use gate::Gate;
 pub use http::{Reply, Request};
+pub use peer::Peer;
 pub use site::Site;
 pub use wait::wait_until;
 

@@ -31,7 +31,7 @@ fn live_through(seconds: u64, readings: impl Fn(u64) -> Readings) -> (Vec<(u64, 
                     actions.extend(world.turn(at(due), Event::Sensed { result }));
                 }
                 Action::Note { text, .. } => told.push((due, text)),
-                // What is kept of it.
+                // Incidents, and what is kept of it, are written down.
                 Action::Record { .. } => {}
                 other => panic!("{other:?}"),
             }
