@@ -108,8 +108,8 @@ impl Simulation {
         self.promise(twice.is_empty(), || format!("a branch that stays where it is begins nothing: {twice:?}"));
     }
 
-    /// Deployments that polling began although the one of the same commit before it ran any of its code, and the branch
-    /// had not moved between them.
+    /// Deployments that polling began although none of the same commit before it failed before any of its code ran, and the
+    /// branch had not moved between them. (Two of a commit may end in another order than they were asked for.)
     fn polled_twice(&self) -> Vec<(DeployId, DeployId)> {
         let mut twice = vec![];
         for (number, row) in self.promises.rows.iter().filter(|(_, row)| row.trigger == Trigger::Poll) {
@@ -117,11 +117,11 @@ impl Simulation {
             let earlier = self.promises.rows.range(..*number).rev().filter(|(_, other)| is_deploy(other));
             let moved = |other: &Row| comes_from_the_branch(other.trigger) && other.commit != row.commit;
             let since_it_moved = earlier.take_while(|(_, other)| !moved(other));
-            let mut same = since_it_moved.filter(|(_, other)| other.commit == row.commit);
-            let Some((before, other)) = same.next() else { continue };
-            let ran = other.phase.is_some_and(|phase| phase > Phase::Fetch);
-            if ran || other.status != DeployStatus::Failed {
-                twice.push((*before, *number));
+            let same: Vec<_> = since_it_moved.filter(|(_, other)| other.commit == row.commit).collect();
+            let ran = |other: &Row| other.phase.is_some_and(|phase| phase > Phase::Fetch);
+            let is_blameless = |other: &Row| !ran(other) && other.status == DeployStatus::Failed;
+            if let Some((before, _)) = same.first().filter(|_| !same.iter().any(|(_, other)| is_blameless(other))) {
+                twice.push((**before, *number));
             }
         }
         twice
