@@ -3,7 +3,7 @@
 //! The definition is data for clap; the help of the top level groups the verbs by what a person wants to do. Line:
 //! nothing is looked up here - which words are apps and which are services is decided in `place`.
 
-use super::{demo, demo_app};
+use super::{check, demo, demo_app, doctor};
 use crate::base::{AppName, BackupId, DeployId, ReleaseName, TagName};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -98,14 +98,14 @@ Exit codes are those of `pintle deploy`.")]
   pintle check --repair    what the health timer does: also bring a daemon back that hangs or failed
 
 Works while the daemon is down. Exit codes: 0 well, 1 warning, 2 critical.")]
-    Check(CheckArgs),
+    Check(check::CheckArgs),
     /// Whether all of it is installed as it should be, with what to do about what is not
     #[command(after_help = "Examples:
   sudo pintle doctor             look at everything
   sudo pintle doctor --offline   without names, repositories and addresses
 
 Exit codes: 0 well, 1 warning, 2 critical.")]
-    Doctor(DoctorArgs),
+    Doctor(doctor::DoctorArgs),
     /// Live and past output of services, schedules and deployments
     #[command(after_help = "Examples:
   pintle logs                the last lines of every service of the one app there is
@@ -316,31 +316,6 @@ pub struct ForgiveArgs {
     /// The app (may be left out when there is only one), then the commit: at least 4 hex digits
     #[arg(value_names = ["APP", "COMMIT"], num_args = 1..=2, required = true)]
     pub words: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[allow(missing_docs)]
-pub struct CheckArgs {
-    /// End a daemon that does not answer, start one that failed; the applications run on
-    #[arg(long)]
-    pub repair: bool,
-    /// Leave out what asks over the network: the apps' probes, the ping to the listener
-    #[arg(long)]
-    pub quick: bool,
-    /// Where /proc and /sys are
-    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
-    pub root: PathBuf,
-}
-
-#[derive(Debug, Args)]
-#[allow(missing_docs)]
-pub struct DoctorArgs {
-    /// Leave out what asks over the network: names, the apps' repositories, the listener
-    #[arg(long)]
-    pub offline: bool,
-    /// Where /etc, /proc and /sys are
-    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
-    pub root: PathBuf,
 }
 
 #[derive(Debug, Args)]

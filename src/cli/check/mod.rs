@@ -12,7 +12,6 @@ mod listener;
 mod probes;
 mod repair;
 
-use super::args::CheckArgs;
 use super::check_config::loaded;
 use super::context::Context;
 use super::failure::{Failure, NOT_PERMITTED};
@@ -25,6 +24,21 @@ pub use host::look as board;
 pub use listener::look as listener;
 use serde::Serialize;
 use serde_json::Value;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[allow(missing_docs)]
+pub struct CheckArgs {
+    /// End a daemon that does not answer, start one that failed; the applications run on
+    #[arg(long)]
+    pub repair: bool,
+    /// Leave out what asks over the network: the apps' probes, the ping to the listener
+    #[arg(long)]
+    pub quick: bool,
+    /// Where /proc and /sys are
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
+}
 
 /// The `--json` document.
 #[derive(Debug, Serialize)]

@@ -1,8 +1,8 @@
 //! What is installed, read as far as it can be.
 
-use super::super::args::DoctorArgs;
 use super::super::check::Daemon;
 use super::super::context::Context;
+use super::DoctorArgs;
 use crate::config::{App, Config, Environment, Listen, Loaded, Paths, Problem, without_secrets};
 use std::path::{Path, PathBuf};
 

@@ -16,13 +16,24 @@ mod state;
 mod systemd;
 mod users;
 
-use super::args::DoctorArgs;
 use super::check;
 use super::context::Context;
 use super::failure::Failure;
 use super::findings::{self, Finding, Level};
 use installation::Installation;
 use serde::Serialize;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[allow(missing_docs)]
+pub struct DoctorArgs {
+    /// Leave out what asks over the network: names, the apps' repositories, the listener
+    #[arg(long)]
+    pub offline: bool,
+    /// Where /etc, /proc and /sys are
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
+}
 
 /// The `--json` document.
 #[derive(Debug, Serialize)]
