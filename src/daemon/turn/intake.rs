@@ -444,3 +444,6 @@ fn rollback_target(app: &AppWorld, to: Option<ReleaseName>) -> Result<ReleaseNam
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
