@@ -2,8 +2,8 @@
 
 use crate::deploy::ended;
 use crate::world::site::SECRET;
-use crate::world::{App, Gate, Request, Site, World};
-use pintle::control::{DeployStatus, DeploymentReport, Phase};
+use crate::world::{App, Request, Site, World};
+use pintle::control::{DeployStatus, DeploymentReport};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A time zone in which the clock on the wall shows this time of day now, as `TZ` has it.
@@ -122,33 +122,6 @@ fn what_is_approved_stays_so_over_a_crash_and_no_later_push_takes_it_away() {
     waits(&world, later, &format!("waits for `pintle approve {later}`"));
     world.pintle(&["cancel", &later.to_string()]).exits(0);
     ended(&world.end_of(later), DeployStatus::Cancelled, 6);
-}
-
-#[test]
-fn a_caller_that_waits_is_told_when_a_gate_is_closed_before_its_turn() {
-    let mut world = World::with([]);
-    let held = Gate::closed(&world.root);
-    world.add(App::new("shop").step_with("build", "gate", &held.wait(), "timeout = \"5m\""));
-    let world = world.up();
-    let shop = world.shop();
-    let first = shop.push(&shop.version("v1", &[])).accepted();
-    shop.reaches(first, Phase::Build);
-    let commit = shop.version("v2", &[]);
-    let reply = std::thread::scope(|scope| {
-        let caller = scope.spawn(|| ask_and_wait(shop, &commit));
-        world.wait("the second in the queue", || {
-            let status = world.pintle(&["status", "--json"]).exits(0).json();
-            status["apps"][0]["waiting"].as_array().filter(|waiting| !waiting.is_empty()).map(drop)
-        });
-        let file = world.root.join("config/apps/shop.toml");
-        let text = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, text.replace("[trigger]\n", "[trigger]\napproval = true\n")).unwrap();
-        world.pintle(&["reload"]).exits(0);
-        caller.join().unwrap()
-    });
-    assert_eq!(reply.is(202).json()["status"], "waiting");
-    held.open();
-    ended(&world.end_of(first), DeployStatus::Success, 0);
 }
 
 #[test]
