@@ -93,7 +93,7 @@ impl Extent {
 
 fn measured(extent: &Extent) -> io::Result<Goals> {
     let scratch = Scratch::new()?;
-    if !is_undisturbed() {
+    if !measure::is_undisturbed() {
         println!("no right to real-time priority: what else this machine does is measured too");
     }
     // Whoever leaves its supervisor is ours to reap; a zombie is not gone for Monit.
@@ -111,14 +111,6 @@ fn measured(extent: &Extent) -> io::Result<Goals> {
     at_rest(extent, &here, &scratch.0.join("rest"), &births, &mut goals)?;
     scale(extent, &births, &mut goals)?;
     Ok(goals)
-}
-
-/// Real-time priority for us and all that we start: otherwise, on a busy machine, what is measured is how long others may
-/// compute before whoever became runnable.
-fn is_undisturbed() -> bool {
-    let priority = libc::sched_param { sched_priority: 1 };
-    // SAFETY: the structure outlives the call, which reads it.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const priority) == 0 }
 }
 
 /// From SIGKILL for the app to the first instruction of its successor.

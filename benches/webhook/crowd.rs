@@ -175,6 +175,11 @@ impl Figures {
         Figures { rate, p50: of(|run| run.1), p99: of(|run| run.2), ..self.clone() }
     }
 
+    /// Requests per second of each run, in order: what grows with their number shows here.
+    pub fn rates(&self) -> String {
+        self.runs.iter().map(|run| format!("{:.0}", run.0)).collect::<Vec<_>>().join(" ")
+    }
+
     /// How often `status` came.
     pub fn answered(&self, status: &str) -> u64 {
         self.answers.get(status).copied().unwrap_or(0)

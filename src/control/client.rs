@@ -14,7 +14,7 @@ use std::time::Duration;
 /// A line is written in one piece: one that does not end within this never will.
 const LINE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A connection to the daemon. One request at a time.
+/// A connection to the daemon. Answers come in the order of the requests.
 #[derive(Debug)]
 pub struct Client {
     path: PathBuf,
@@ -74,16 +74,45 @@ impl Client {
 
     /// Asks and waits for the answer; `None`: as long as it takes.
     pub fn ask(&mut self, request: &Request, patience: Option<Duration>) -> Result<Answer, AskError> {
-        self.exchange(request, patience).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => AskError::TimedOut,
-            _ => AskError::Unreachable(crate::os::files::because("talk to the daemon on", &self.path, &error)),
-        })
+        self.exchange(request, patience).map_err(|error| self.explain(error))
+    }
+
+    /// Asks several at once and adds what is answered to `answers`, in order: as many as came before something went
+    /// wrong.
+    pub fn ask_all(
+        &mut self,
+        requests: &[Request],
+        patience: Duration,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), AskError> {
+        let exchanged = self.say(requests, Some(patience)).and_then(|()| {
+            for _ in requests {
+                answers.push(self.hear()?);
+            }
+            Ok(())
+        });
+        exchanged.map_err(|error| self.explain(error))
     }
 
     fn exchange(&mut self, request: &Request, patience: Option<Duration>) -> io::Result<Answer> {
+        self.say(std::slice::from_ref(request), patience)?;
+        self.hear()
+    }
+
+    fn say(&mut self, requests: &[Request], patience: Option<Duration>) -> io::Result<()> {
         self.stream.get_ref().set_read_timeout(patience)?;
-        wire::send(self.stream.get_mut(), request)?;
+        wire::send_all(self.stream.get_mut(), requests)
+    }
+
+    fn hear(&mut self) -> io::Result<Answer> {
         wire::receive(&mut self.stream)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+    }
+
+    fn explain(&self, error: io::Error) -> AskError {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => AskError::TimedOut,
+            _ => AskError::Unreachable(crate::os::files::because("talk to the daemon on", &self.path, &error)),
+        }
     }
 
     /// After [`Answer::Stream`] to a `Follow`: hands every line to `each` until `End` (returned), until `each` breaks

@@ -9,9 +9,17 @@ pub const LINE_MAX: usize = 4 << 20;
 
 /// Writes one document and a newline in a single write.
 pub fn send<T: Serialize>(to: &mut dyn Write, document: &T) -> io::Result<()> {
-    let mut line = serde_json::to_vec(document)?;
-    line.push(b'\n');
-    to.write_all(&line)?;
+    send_all(to, std::slice::from_ref(document))
+}
+
+/// Writes several documents, each on a line, in a single write.
+pub fn send_all<T: Serialize>(to: &mut dyn Write, documents: &[T]) -> io::Result<()> {
+    let mut lines = Vec::with_capacity(documents.len() * 256);
+    for document in documents {
+        serde_json::to_writer(&mut lines, document)?;
+        lines.push(b'\n');
+    }
+    to.write_all(&lines)?;
     to.flush()
 }
 

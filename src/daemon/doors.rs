@@ -1,19 +1,25 @@
 //! The two sockets: whoever connects gets a thread, asks one document per line, and is answered.
 //!
 //! What decides anything goes through the loop; what only reads (history, logs) is read here, so that a slow reader
-//! holds up nobody. The listener's door is narrow: it opens for its user only and carries four requests.
+//! holds up nobody. The listener's door is narrow: it opens for its user only and carries four requests. `asked` reads
+//! what a connection asks, `delivering` has deliveries judged, with what was `remembered` of them.
+
+mod asked;
+mod delivering;
+mod remembered;
+
+pub use remembered::Remembered;
 
 use super::event::{Event, Known, RequestId};
 use super::figures;
 use super::hands::Replies;
 use super::hub::{Following, log_path};
-use super::seen::SeenDelivery;
 use super::work::{self, Bench};
 use crate::base::{AppName, DeployId, Moment, ScheduleName, ServiceName};
 use crate::config::App;
 use crate::control::wire;
 use crate::control::{
-    Answer, BackupsReport, BoardHistory, DeliveriesReport, Delivery, DeploymentReport, Followed, HistoryReport, Phase,
+    Answer, BackupsReport, BoardHistory, DeliveriesReport, DeploymentReport, Followed, HistoryReport, Phase,
     PublicDeployment, ReleaseView, ReleasesReport, Request, Trigger,
 };
 use crate::health::gathering::Kept;
@@ -22,6 +28,7 @@ use crate::os::files::because;
 use crate::os::releases::Releases;
 use crate::os::{backup, tail};
 use crate::store::Diary;
+use asked::Asked;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -32,7 +39,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -49,11 +56,19 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Who follows a deployment that has not begun is looked after so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// An answer of the loop that somebody waits for.
+struct Awaited {
+    from: RequestId,
+    answer: Receiver<Answer>,
+}
+
 /// What every connection has at hand.
 #[derive(Clone)]
 pub struct Desk {
     /// Where things are and who is to be told.
     pub bench: Bench,
+    /// What the diary remembers of deliveries.
+    pub remembered: Arc<Remembered>,
     /// Requests under way.
     pub replies: Replies,
     /// The apps as configured now.
@@ -142,19 +157,21 @@ fn serve(listener: &UnixListener, door: Door, desk: &Desk) {
 
 impl Desk {
     fn attend(&self, stream: UnixStream, door: Door) -> io::Result<()> {
-        let mut memory = None;
         if door == Door::Listener {
             // It keeps connections for its next requests; one that is not used is not worth a thread.
             stream.set_read_timeout(Some(IDLE))?;
         }
         let mut out = stream.try_clone()?;
-        let mut lines = BufReader::new(stream);
-        while let Some(line) = wire::line(&mut lines)? {
-            match serde_json::from_slice::<Request>(&line) {
+        let mut asked = Asked::by(stream);
+        while let Some(request) = asked.next()? {
+            match request {
                 Ok(request) if door == Door::Listener && !request.on_listener_socket() => {
                     wire::send(&mut out, &error(77, "this request is not for the listener's socket"))?;
                 }
-                Ok(Request::Deliver(delivery)) => wire::send(&mut out, &self.deliver(delivery, &mut memory))?,
+                Ok(Request::Deliver(first)) => {
+                    let together = std::iter::once(first).chain(asked.more_deliveries()?).collect();
+                    wire::send_all(&mut out, &self.deliver(together))?;
+                }
                 Ok(request) => self.answer(request, door, &mut out)?,
                 Err(why) => {
                     let message = format!("not a request this daemon knows ({why}); are both of one version?");
@@ -216,28 +233,23 @@ impl Desk {
 
     /// Has the loop decide.
     fn ask(&self, request: Request, patience: Duration) -> Answer {
-        self.ask_knowing(request, Known::default(), patience)
+        let (answer, event) = self.put(request, Known::default());
+        self.bench.post.send(event);
+        self.heard(&answer, patience)
     }
 
-    fn ask_knowing(&self, request: Request, known: Known, patience: Duration) -> Answer {
-        let (to, answers) = sync_channel(1);
-        let from: RequestId = self.replies.expect(to);
-        self.bench.post.send(Event::Asked { from, request, known });
-        answers.recv_timeout(patience).unwrap_or_else(|_| {
-            self.replies.forget(from);
+    /// A question to the loop, and where its answer will be.
+    fn put(&self, request: Request, known: Known) -> (Awaited, Event) {
+        let (to, answer) = sync_channel(1);
+        let from = self.replies.expect(to);
+        (Awaited { from, answer }, Event::Asked { from, request, known })
+    }
+
+    fn heard(&self, awaited: &Awaited, patience: Duration) -> Answer {
+        awaited.answer.recv_timeout(patience).unwrap_or_else(|_| {
+            self.replies.forget(awaited.from);
             error(69, format!("the daemon did not answer within {} s", patience.as_secs()))
         })
-    }
-
-    /// A delivery is judged with what mirrors and diary know of it. `memory` is the diary, opened once for many.
-    fn deliver(&self, delivery: Delivery, memory: &mut Option<Diary>) -> Answer {
-        let older = delivery.wants.iter().filter(|want| {
-            let app = self.app(&want.app).zip(want.wanted.commit());
-            app.is_some_and(|(app, commit)| work::is_older(&self.bench, &app, commit))
-        });
-        let older = older.map(|want| want.app.clone()).collect();
-        let known = Known { older, seen: self.seen_before(&delivery, memory) };
-        self.ask_knowing(Request::Deliver(delivery), known, PATIENCE)
     }
 
     /// The loop knows those that have not ended; of the others the diary tells whether they were approved once.
@@ -258,20 +270,6 @@ impl Desk {
                 }
             }
         }
-    }
-
-    /// What became of this delivery's id, as far as the diary remembers: years, where the loop keeps a thousand.
-    fn seen_before(&self, delivery: &Delivery, memory: &mut Option<Diary>) -> BTreeMap<AppName, SeenDelivery> {
-        let Some(id) = delivery.id.as_ref().filter(|_| !delivery.wants.is_empty()) else { return BTreeMap::new() };
-        if memory.is_none() {
-            *memory = Diary::open_read_only(&self.bench.place.state_dir).ok();
-        }
-        let Some(diary) = memory else { return BTreeMap::new() };
-        let seen = delivery.wants.iter().filter_map(|want| {
-            let seen = diary.seen(&want.app, id).ok()??;
-            Some((want.app.clone(), SeenDelivery { deployment: seen.deployment, status: seen.status }))
-        });
-        seen.collect()
     }
 
     fn app(&self, name: &AppName) -> Option<Arc<App>> {

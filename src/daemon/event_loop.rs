@@ -103,6 +103,7 @@ impl Loop {
     pub fn turn_until_told(&mut self) -> io::Result<Leave> {
         let mut ready = [EpollEvent::empty(); 64];
         loop {
+            self.hands.journal.hand_on();
             if let Some(leave) = self.hands.leave {
                 return Ok(leave);
             }

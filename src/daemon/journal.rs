@@ -1,6 +1,7 @@
 //! The diary's one writer: a thread that writes what the loop tells it, several facts in one transaction when they
 //! come together, and answers those that somebody waits for.
 //!
+//! What a round of the loop tells is handed on once, at its end: deliveries that came together cost the disk one flush.
 //! What nobody waits for and cannot be written now (a full disk) is kept and tried again with the next write, so that
 //! history has no holes once there is room.
 
@@ -20,7 +21,9 @@ const LEISURE: Duration = Duration::from_millis(50);
 /// The writing end.
 #[derive(Debug)]
 pub struct Journal {
-    desk: Sender<Page>,
+    desk: Sender<Vec<Page>>,
+    /// What this round of the loop told so far.
+    told: Vec<Page>,
     writer: JoinHandle<()>,
     ended: Receiver<()>,
 }
@@ -41,7 +44,7 @@ impl Journal {
             write(diary, &pages, &post);
             drop(end);
         })?;
-        Ok(Journal { desk, writer, ended })
+        Ok(Journal { desk, told: vec![], writer, ended })
     }
 
     /// Whether there is still somebody who writes.
@@ -50,36 +53,44 @@ impl Journal {
     }
 
     /// Returns when everything that was told is written, or could not be.
-    pub fn close(self) {
+    pub fn close(mut self) {
+        self.hand_on();
         drop(self.desk);
         let _ = self.writer.join();
     }
 
     /// The same, but waits no longer than this: a disk that hangs must not keep a daemon from ending.
-    pub fn close_within(self, patience: Duration) {
+    pub fn close_within(mut self, patience: Duration) {
+        self.hand_on();
         drop(self.desk);
         // Nothing is ever sent: it ends with the writer.
         let _ = self.ended.recv_timeout(patience);
     }
 
-    /// Has `entries` written, all or none; with a token, `Recorded` tells how it went.
-    pub fn record(&self, token: Option<Token>, entries: Vec<Entry>) {
-        // The writer ends only with the process.
-        let _ = self.desk.send(Page { token, entries });
+    /// Has `entries` written, all or none; with a token, `Recorded` tells how it went. They are with the writer after
+    /// [`Journal::hand_on`].
+    pub fn record(&mut self, token: Option<Token>, entries: Vec<Entry>) {
+        self.told.push(Page { token, entries });
+    }
+
+    /// Hands what was told to the writer: before the loop waits for anything.
+    pub fn hand_on(&mut self) {
+        if !self.told.is_empty() {
+            // The writer ends only with the process.
+            let _ = self.desk.send(std::mem::take(&mut self.told));
+        }
     }
 }
 
-fn write(mut diary: Diary, pages: &Receiver<Page>, post: &Post) {
+fn write(mut diary: Diary, pages: &Receiver<Vec<Page>>, post: &Post) {
     let mut backlog: Vec<Entry> = vec![];
     while let Ok(first) = pages.recv() {
         let group = gather(first, pages);
-        let everything: Vec<Entry> =
-            backlog.iter().cloned().chain(group.iter().flat_map(|page| page.entries.iter().cloned())).collect();
-        if everything.is_empty() || diary.record(&everything).is_ok() {
+        let everything = backlog.iter().chain(group.iter().flat_map(|page| &page.entries));
+        if diary.record(everything).is_ok() {
             backlog.clear();
-            for token in group.iter().filter_map(|page| page.token) {
-                post.send(Event::Recorded { token, result: Ok(()) });
-            }
+            let written = group.iter().filter_map(|page| page.token);
+            post.send_together(written.map(|token| Event::Recorded { token, result: Ok(()) }));
             continue;
         }
         retry_backlog(&mut diary, &mut backlog);
@@ -90,16 +101,16 @@ fn write(mut diary: Diary, pages: &Receiver<Page>, post: &Post) {
 }
 
 /// What is written together: all that lies there. While nobody waits for any of it, what comes within [`LEISURE`] too.
-fn gather(first: Page, pages: &Receiver<Page>) -> Vec<Page> {
+fn gather(first: Vec<Page>, pages: &Receiver<Vec<Page>>) -> Vec<Page> {
     let until = Instant::now() + LEISURE;
-    let mut group = vec![first];
+    let mut group = first;
     loop {
-        group.extend(pages.try_iter());
+        group.extend(pages.try_iter().flatten());
         if group.iter().any(|page| page.token.is_some()) {
             return group;
         }
         match pages.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(next) => group.push(next),
+            Ok(next) => group.extend(next),
             Err(_) => return group,
         }
     }

@@ -25,9 +25,15 @@ impl Post {
 
     /// Hands an event to the loop.
     pub fn send(&self, event: Event) {
+        self.send_together([event]);
+    }
+
+    /// Hands several events to the loop, which finds them together.
+    pub fn send_together(&self, new: impl IntoIterator<Item = Event>) {
         let mut events = self.0.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = events.is_empty();
-        events.push_back(event);
+        let was_empty = events.is_empty();
+        events.extend(new);
+        let is_first = was_empty && !events.is_empty();
         drop(events);
         // Where others wait it has been rung for them, and whoever answers it takes all.
         if is_first {

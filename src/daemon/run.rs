@@ -4,7 +4,7 @@
 //! the host). Inside it nothing does: an error becomes an event, a notice or a line in the journal.
 
 use super::boot::Found;
-use super::doors::{self, Desk, Door, DoorPlan};
+use super::doors::{self, Desk, Door, DoorPlan, Remembered};
 use super::event::{Event, Thawed};
 use super::event_loop::{Apps, Loop};
 use super::hands::{Hands, Leave, Replies};
@@ -121,7 +121,9 @@ pub fn run(config_dir: &Path, root: &Path) -> Result<(), Failure> {
     let journal = Journal::start(opened.diary, post)?;
     let replies = Replies::default();
     let apps = shared_apps(&config);
-    let desk = Desk { bench: bench.clone(), replies: replies.clone(), apps: apps.clone(), since: began.mono };
+    let remembered = Arc::new(Remembered::new(&config.host.state_dir));
+    let since = began.mono;
+    let desk = Desk { bench: bench.clone(), remembered, replies: replies.clone(), apps: apps.clone(), since };
     let doors = open_doors(&config, desk, &mut back)?;
     for name in back.keys() {
         bench.kept.forget(name);

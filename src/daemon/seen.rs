@@ -59,6 +59,12 @@ impl SeenDeliveries {
         }
     }
 
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len().max(self.in_order.len()).max(self.of_deployment.len())
+    }
+
     fn forget_answer(&mut self, number: Option<DeployId>, id: &str) {
         let Some(number) = number else { return };
         let Some(ids) = self.of_deployment.get_mut(&number) else { return };

@@ -29,6 +29,9 @@ const CLOCK_IS_SET: Duration = Duration::from_secs(120);
 /// A day that daylight saving makes longer or shorter; for a clock that shows no date at all.
 const A_DAY: Duration = Duration::from_secs(86_400);
 
+/// What a deployment waits for begins with this, in its log and to its followers.
+pub const WAITS: &str = "waits for ";
+
 /// Both clocks, and the zone in which people mean a time of day.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
@@ -261,8 +264,8 @@ fn words(
 
 fn sentence(words: &[String]) -> String {
     match words.split_last() {
-        Some((last, [])) => format!("waits for {last}"),
-        Some((last, first)) => format!("waits for {} and {last}", first.join(", ")),
+        Some((last, [])) => format!("{WAITS}{last}"),
+        Some((last, first)) => format!("{WAITS}{} and {last}", first.join(", ")),
         None => String::new(),
     }
 }

@@ -66,6 +66,12 @@ impl Tried {
         }
     }
 
+    /// How many commits are remembered.
+    #[cfg(test)]
+    pub fn commits(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether polling may begin it.
     pub fn may_begin(&self, commit: &CommitId) -> bool {
         self.0.get(commit).is_none_or(|attempts| attempts.is_blameless && attempts.begun < ATTEMPTS)

@@ -7,9 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Connections kept for the next request: one for each delivery that can be on its way. The daemon closes those that stay
-/// idle.
-const IDLE: usize = super::routes::COURIERS;
+/// Connections kept for the next request. The daemon closes those that stay idle.
+const IDLE: usize = 4;
 
 /// Where the daemon answers.
 #[derive(Debug)]
@@ -66,6 +65,33 @@ impl Daemon {
         let mut client = Client::connect(&self.socket)?;
         let answer = client.ask(request, patience)?;
         Ok((client, answer))
+    }
+
+    /// Asks several at once and adds what is answered to `answers`, in order; those that are left when it fails can be
+    /// asked again.
+    pub(super) fn ask_all(
+        &self,
+        requests: &[Request],
+        patience: Duration,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), AskError> {
+        let patience = patience.max(Duration::from_millis(1));
+        let (kept, before) = (self.kept(), answers.len());
+        if let Some(mut client) = kept {
+            match client.ask_all(requests, patience, answers) {
+                Ok(()) => {
+                    self.keep(client);
+                    return Ok(());
+                }
+                // Its daemon was gone before it heard any of them.
+                Err(AskError::Unreachable(_)) if answers.len() == before => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut client = Client::connect(&self.socket)?;
+        client.ask_all(requests, patience, answers)?;
+        self.keep(client);
+        Ok(())
     }
 
     fn kept(&self) -> Option<Client> {

@@ -26,17 +26,23 @@ fn begins(state: &DeployStatus) -> bool {
 
 /// Hands `delivery` over; `Err` is the answer when it could not be written down.
 pub(super) fn hand_over(daemon: &Daemon, delivery: Delivery) -> Result<Vec<Verdict>, Reply> {
-    let unwritten = |why: &dyn std::fmt::Display| {
-        // The sender learns that it failed; why, with its paths, is for the log.
-        log::error!("a delivery could not be handed to the daemon: {why}");
-        Reply::later("the deployment could not be written down: try again")
-    };
-    match daemon.insist_on_answer(&Request::Deliver(delivery), PATIENCE) {
-        Ok(Answer::Delivered { verdicts }) => Ok(verdicts),
-        Ok(Answer::Error { message, .. }) => Err(unwritten(&message)),
-        Ok(other) => Err(unwritten(&format!("unexpected answer {other:?}"))),
-        Err(error) => Err(unwritten(&error)),
+    let answer = daemon.insist_on_answer(&Request::Deliver(delivery), PATIENCE);
+    answer.map_err(|error| unwritten(&error)).and_then(verdicts)
+}
+
+/// What the daemon said of a delivery; `Err` as for [`hand_over`].
+pub(super) fn verdicts(answer: Answer) -> Result<Vec<Verdict>, Reply> {
+    match answer {
+        Answer::Delivered { verdicts } => Ok(verdicts),
+        Answer::Error { message, .. } => Err(unwritten(&message)),
+        other => Err(unwritten(&format!("unexpected answer {other:?}"))),
     }
+}
+
+/// The sender learns that it failed; why, with its paths, is for the log.
+pub(super) fn unwritten(why: &dyn std::fmt::Display) -> Reply {
+    log::error!("a delivery could not be handed to the daemon: {why}");
+    Reply::later("the deployment could not be written down: try again")
 }
 
 /// The deployments among `verdicts`, or what to say when there is none. Who waits wants the end of the deployment that
@@ -57,6 +63,11 @@ pub(super) fn accepted(verdicts: Vec<Verdict>, wait: bool) -> Result<Vec<Accepte
         true => Err(unwanted.unwrap_or(Unwanted { why: "nothing is to be done".into(), reason: Ignored::Live })),
         false => Ok(accepted),
     }
+}
+
+/// What a sender that does not wait is told.
+pub(super) fn reply(event: &str, verdicts: Vec<Verdict>) -> Reply {
+    accepted(verdicts, false).map_or_else(Unwanted::reply, |deployments| triggered(event, &deployments))
 }
 
 /// Why no app needs a deploy: the first app's reason.

@@ -3,14 +3,15 @@
 //! The daemon starts it unprivileged, passes it two listening sockets (the public one as descriptor 3, the guard's as 4)
 //! and writes one [`Setup`] to its stdin; from then on it is a client of `RUN/listener.sock`. `inherit` takes what was
 //! passed, `guard` owns every public connection and lets whole requests through, `server` is all that knows tiny_http
-//! behind it, `routes` answers an [`ask::Ask`] with an [`ask::Reply`] or an [`ask::Stream`], `hooks` hands deliveries
-//! over, `wait` stays with a deployment until its end, `live` tells its log as it happens (both hear it from `story`),
+//! behind it, `routes` answers an [`ask::Ask`] with an [`ask::Reply`] or an [`ask::Stream`], `courier` hands deliveries
+//! over and `hooks` says what became of them, `wait` stays with a deployment until its end, `live` tells its log as it happens (both hear it from `story`),
 //! `pages` shows what anybody may see (asking once a second: `recent`), `access` says who may see more, `daemon` does the
 //! asking, `notes` tells it what came to nothing. docs/openapi.json describes it all to clients. Line: whether a delivery
 //! counts is decided in `delivery`, what becomes of it in the daemon; nothing here touches an app.
 
 mod access;
 pub mod ask;
+mod courier;
 mod daemon;
 mod errands;
 pub mod guard;

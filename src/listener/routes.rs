@@ -13,7 +13,7 @@ use super::story::Story;
 use super::{hooks, live, pages, wait};
 use crate::base::{DeployId, Moment};
 use crate::config::Forge;
-use crate::control::{Delivery, DeployStatus, Trigger};
+use crate::control::{Delivery, DeployStatus, Trigger, Verdict};
 use crate::delivery::{self, AppTrigger, Decision, Door, RequestHead};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Callers of `?wait=1` at a time: each holds a thread for as long as its deploy takes.
 pub const WAITERS: usize = 32;
 
-/// Deliveries on their way to the daemon at a time: each holds a thread for up to eight seconds.
-pub const COURIERS: usize = 32;
+/// Deliveries on their way to the daemon at a time: each holds a little memory for up to eight seconds.
+pub const ON_THEIR_WAY: usize = 128;
 
 /// Listeners of live logs at a time: each holds a thread until the deployment's end, or until it leaves.
 pub const LISTENERS: usize = 32;
@@ -38,7 +38,7 @@ pub struct Routes {
     daemon: Arc<Daemon>,
     notes: Option<Notes>,
     waiters: Seats,
-    couriers: Seats,
+    on_their_way: Seats,
     listeners: Seats,
 }
 
@@ -46,6 +46,8 @@ pub struct Routes {
 pub enum Outcome {
     /// This.
     Now(Reply),
+    /// What comes of a delivery, once the daemon has said so.
+    Carried(Delivery, Box<dyn FnOnce(Result<Vec<Verdict>, Reply>) -> Reply + Send>),
     /// What this returns: it takes longer than a thread that answers requests has, and gets one of its own.
     Later(Errand),
 }
@@ -112,9 +114,14 @@ impl Routes {
             notes: notes(&setup.socket),
             daemon: Arc::new(Daemon::at(setup.socket)),
             waiters: Seats::of(WAITERS),
-            couriers: Seats::of(COURIERS),
+            on_their_way: Seats::of(ON_THEIR_WAY),
             listeners: Seats::of(LISTENERS),
         })
+    }
+
+    /// Who decides what becomes of a delivery.
+    pub(super) fn daemon(&self) -> Arc<Daemon> {
+        Arc::clone(&self.daemon)
     }
 
     /// Answers a whole request.
@@ -206,10 +213,18 @@ impl Routes {
 
     /// The seat is taken before the daemon hears of it: a caller that is sent away has started nothing.
     fn deliver(self: &Arc<Self>, delivery: Delivery, stay: Stay) -> Outcome {
-        let seat = if stay == Stay::No { self.couriers.take() } else { self.waiters.take() };
+        let seat = if stay == Stay::No { self.on_their_way.take() } else { self.waiters.take() };
         let Some(seat) = seat else {
             return Outcome::Now(Reply::later("too many requests wait for an answer: try again"));
         };
+        if stay == Stay::No {
+            let event = delivery.event.clone();
+            let reply = move |verdicts: Result<Vec<Verdict>, Reply>| {
+                let _until_told = seat;
+                verdicts.map_or_else(|failure| failure, |verdicts| hooks::reply(&event, verdicts))
+            };
+            return Outcome::Carried(delivery, Box::new(reply));
+        }
         let routes = Arc::clone(self);
         Outcome::Later(Box::new(move || routes.delivered(delivery, stay, seat)))
     }
@@ -220,14 +235,10 @@ impl Routes {
             Ok(verdicts) => verdicts,
             Err(reply) => return reply.into(),
         };
-        match hooks::accepted(verdicts, stay != Stay::No) {
-            Ok(deployments) => match stay {
-                Stay::No => hooks::triggered(&event, &deployments).into(),
-                Stay::UntilTheEnd => wait::until_the_end(&self.daemon, &event, &deployments).into(),
-                Stay::Listening(format) => self.told(format, &event, &deployments, seat),
-            },
-            Err(unwanted) if stay != Stay::No => wait::nothing_started(unwanted).into(),
-            Err(unwanted) => unwanted.reply().into(),
+        match (hooks::accepted(verdicts, true), stay) {
+            (Ok(deployments), Stay::Listening(format)) => self.told(format, &event, &deployments, seat),
+            (Ok(deployments), _) => wait::until_the_end(&self.daemon, &event, &deployments).into(),
+            (Err(unwanted), _) => wait::nothing_started(unwanted).into(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! written piece by piece, gets a thread of its own. Line: no route, no rule, no limit.
 
 use super::ask::{Answered, Ask, Pieces, Reply, Stream};
+use super::courier::Courier;
 use super::errands::{Errands, STACK};
 use super::guard::Tickets;
 use super::guard::tickets::{HEADER, Number, Whole};
@@ -59,6 +60,7 @@ struct Desk {
     routes: Arc<Routes>,
     tickets: Arc<Tickets>,
     errands: Errands,
+    courier: Courier,
 }
 
 /// Answers the requests on `tickets` that come in by `private`, on threads of its own. When it cannot any more the
@@ -67,7 +69,9 @@ pub fn start(private: UnixListener, routes: Arc<Routes>, tickets: Arc<Tickets>) 
     let server = Server::from_listener(private, None).map_err(|error| io::Error::other(error.to_string()))?;
     // Dropping a server would unlink its path, which is the daemon's: it lives as long as the process.
     let server: &'static Server = Box::leak(Box::new(server));
-    let desk = Arc::new(Desk { server, routes, tickets, errands: Errands::default() });
+    let errands = Errands::default();
+    let courier = Courier::to(routes.daemon(), errands.clone());
+    let desk = Arc::new(Desk { server, routes, tickets, errands, courier });
     for _ in 0..POOL {
         let desk = Arc::clone(&desk);
         spawn("answer", move || answer_all(&desk))?;
@@ -95,6 +99,10 @@ fn answer(request: Request, desk: &Desk) {
     drop::<(Ask, _)>((ask, portion));
     match outcome {
         Outcome::Now(reply) => send(request, reply),
+        Outcome::Carried(delivery, reply) => {
+            let word = Box::new(move |word| send(request, reply(word)));
+            note(desk.courier.carry(delivery, word));
+        }
         // Where no thread can be had the request is dropped unasked, which tiny_http answers with 500.
         Outcome::Later(errand) => {
             let run = move || match errand() {

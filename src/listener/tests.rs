@@ -5,6 +5,7 @@ mod live;
 mod openapi;
 mod stage;
 
+use super::courier::CARRIERS;
 use super::routes::WAITERS;
 use super::server::Socket;
 use crate::base::{AppName, DeployId, WallTime};
@@ -108,6 +109,43 @@ fn a_waiting_caller_gets_the_end_and_the_log() {
 }
 
 #[test]
+fn a_caller_hears_at_once_that_a_deployment_waits_which_met_a_gate_at_its_turn() {
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let (_scratch, address) = stage(move |request, stream| match request {
+        Request::Deliver(delivery) => {
+            say(stream, &Answer::Delivered { verdicts: accept(&delivery, DeployStatus::Queued) })
+        }
+        Request::Follow { .. } => {
+            say(stream, &Answer::Stream);
+            say(stream, &Followed::Log { line: "waits for `pintle approve 42`".into() });
+            // Its end is not waited for.
+            held.pass();
+        }
+        other => panic!("{other:?}"),
+    });
+    let got = post(address, "/deploy?wait=1", "", &deploy_body());
+    gate.open();
+    assert_eq!((got.status, got.json()["status"].as_str()), (202, Some("waiting")), "{got:?}");
+    assert_eq!(got.json()["deployment"], 42);
+
+    // What a step says is only its own.
+    let (_scratch, address) = stage(move |request, stream| match request {
+        Request::Deliver(delivery) => {
+            say(stream, &Answer::Delivered { verdicts: accept(&delivery, DeployStatus::Queued) })
+        }
+        Request::Follow { number } => {
+            say(stream, &Answer::Stream);
+            say(stream, &Followed::Phase { phase: Phase::Build, number });
+            say(stream, &Followed::Log { line: "waits for the compiler".into() });
+            say(stream, &end(number, DeployStatus::Success, Phase::Done));
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(post(address, "/deploy?wait=1", "", &deploy_body()).status, 200);
+}
+
+#[test]
 fn of_several_apps_the_worst_answers() {
     let scratch = Scratch::new();
     play(&scratch, |request, stream| match request {
@@ -172,7 +210,7 @@ fn a_slow_daemon_holds_up_deliveries_but_not_pages() {
     });
     let senders: Vec<_> =
         (0..8).map(|_| thread::spawn(move || post(address, "/webhook", "push", PUSH).status)).collect();
-    wait_until("every delivery is on its way", || gate.waiting() == 8);
+    wait_until("every way to the daemon is taken", || gate.waiting() == CARRIERS);
     assert_eq!(get(address, "GET", "/health").status, 200);
     gate.open();
     for sender in senders {

@@ -6,6 +6,7 @@ use super::hooks::{self, Accepted, Unwanted};
 use super::story::{Story, Untold};
 use crate::base::{AppName, DeployId, ReleaseName};
 use crate::control::{DeployStatus, Followed, Ignored, Phase};
+use crate::deploy::gate;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ struct Line<'a> {
     status: DeployStatus,
 }
 
-/// Answers when every deployment has ended; at once when one waits for a person or a window.
+/// Answers when every deployment has ended, or as soon as one waits for a person, a window or the rate limit.
 pub(super) fn until_the_end(daemon: &Daemon, event: &str, accepted: &[Accepted]) -> Reply {
     if accepted.iter().any(|deployment| deployment.state == DeployStatus::Waiting) {
         return not_now(accepted);
@@ -55,7 +56,8 @@ pub(super) fn until_the_end(daemon: &Daemon, event: &str, accepted: &[Accepted])
     let mut ended = Vec::new();
     for deployment in accepted {
         match follow(daemon, deployment) {
-            Ok(end) => ended.push(end),
+            Ok(Told::End(end)) => ended.push(end),
+            Ok(Told::Waits) => return not_now(&waiting(accepted, deployment.deployment)),
             Err(error) => {
                 return gone(deployment.deployment, &error);
             }
@@ -117,17 +119,37 @@ pub(super) fn nothing_started(unwanted: Unwanted) -> Reply {
     }
 }
 
-fn follow(daemon: &Daemon, accepted: &Accepted) -> Result<Ended, Untold> {
+/// The same deployments, one of which has met a gate meanwhile.
+fn waiting(accepted: &[Accepted], number: DeployId) -> Vec<Accepted> {
+    let as_told = |one: &Accepted| match one.deployment == number {
+        true => Accepted { state: DeployStatus::Waiting, ..one.clone() },
+        false => one.clone(),
+    };
+    accepted.iter().map(as_told).collect()
+}
+
+/// What a story comes to for somebody who waits for its end.
+enum Told {
+    End(Ended),
+    /// Its turn came and it may not begin: nobody knows when it ends.
+    Waits,
+}
+
+fn follow(daemon: &Daemon, accepted: &Accepted) -> Result<Told, Untold> {
     let number = accepted.deployment;
     let mut story = Story::open(daemon, number, 0, PATIENCE)?;
-    let mut log = Tail::default();
+    let (mut log, mut has_begun) = (Tail::default(), false);
     loop {
         match story.next(daemon, A_WHILE)? {
+            Some((_, Followed::Phase { .. })) => has_begun = true,
+            // Before its first phase nothing of its own runs that could say so.
+            Some((_, Followed::Log { line })) if !has_begun && line.starts_with(gate::WAITS) => return Ok(Told::Waits),
             Some((_, Followed::Log { line })) => log.push(&line),
             Some((_, Followed::End { status, phase, release, message, .. })) => {
                 let app = accepted.app.clone();
                 let (log, code) = (log.into_text(), code(status, phase));
-                return Ok(Ended { status, app, deployment: number, phase: Some(phase), release, message, log, code });
+                let phase = Some(phase);
+                return Ok(Told::End(Ended { status, app, deployment: number, phase, release, message, log, code }));
             }
             _ => {}
         }

@@ -5,7 +5,7 @@
 
 use super::error::{StoreError, Trouble};
 use super::snapshot::{
-    DELIVERIES_IN_SNAPSHOT, Deployment, GoodRelease, Notice, Quarantined, ReleaseInfo, Seen, Snapshot,
+    DELIVERIES_IN_SNAPSHOT, Deployment, GoodRelease, LOGGED_KEPT, Notice, Quarantined, ReleaseInfo, Seen, Snapshot,
 };
 use crate::base::{AppName, Bytes, DeployId, WallTime};
 use crate::control::{BackupReport, DeliveryView, DeploymentReport, DeploymentView, StepReport};
@@ -94,12 +94,21 @@ impl Diary {
         Ok(found)
     }
 
+    /// Hands every delivery id that is kept to `take`, with its app.
+    pub fn delivery_ids(&self, mut take: impl FnMut(AppName, &str)) -> Result<(), StoreError> {
+        self.each("SELECT app, id FROM deliveries WHERE id IS NOT NULL", [], |row| {
+            take(parsed(row, "app")?, row.get_ref("id")?.as_str()?);
+            Ok(())
+        })
+    }
+
     /// The newest `limit` requests to the listener (for one app, or all), newest first.
     pub fn deliveries(&self, app: Option<&AppName>, limit: u32) -> Result<Vec<DeliveryView>, StoreError> {
         let sql = "SELECT at, id, app, started_by, event, wanted, verdict, reason, deployment FROM delivery_log
-                   WHERE ?1 IS NULL OR app = ?1 ORDER BY seq DESC LIMIT ?2";
+                   WHERE (?1 IS NULL OR app = ?1) AND seq > (SELECT max(seq) FROM delivery_log) - ?3
+                   ORDER BY seq DESC LIMIT ?2";
         let mut found = Vec::new();
-        self.each(sql, params![app.map(AppName::as_str), limit], |row| {
+        self.each(sql, params![app.map(AppName::as_str), limit, LOGGED_KEPT as i64], |row| {
             found.push(logged(row)?);
             Ok(())
         })?;

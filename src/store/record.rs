@@ -4,7 +4,7 @@ use super::diary::Diary;
 use super::entry::{Entry, Needs, NewDeployment};
 use super::error::StoreError;
 use super::post;
-use super::snapshot::{DELIVERIES_BEYOND, DELIVERIES_KEPT, LOGGED_KEPT, NOTICES_KEPT, REBOOTS_KEPT};
+use super::snapshot::{DELIVERIES_BEYOND, DELIVERIES_KEPT, LOGGED_BEYOND, LOGGED_KEPT, NOTICES_KEPT, REBOOTS_KEPT};
 use crate::base::{AppName, CommitId, DeployId, ScheduleName};
 use crate::control::{BackupReport, DeliveryView, Ignored, Pass, Phase, StepReport};
 use crate::supervise::agenda::Remembered;
@@ -18,8 +18,9 @@ impl Diary {
     /// # Errors
     /// [`Trouble::Full`](super::Trouble::Full) and the other troubles of the disk, which may pass; and
     /// [`Trouble::Contradiction`](super::Trouble::Contradiction), which will not.
-    pub fn record(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
-        if entries.is_empty() {
+    pub fn record<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), StoreError> {
+        let mut entries = entries.into_iter().peekable();
+        if entries.peek().is_none() {
             return Ok(());
         }
         let failed = |path: &_, error| super::diary::explain("write", path, &error);
@@ -31,19 +32,22 @@ impl Diary {
         for entry in entries {
             entry.check()?;
             fits(&transaction, entry).map_err(|error| failed(&path, error))??;
-            write(&transaction, entry).map_err(|error| failed(&path, error))?;
+            let rows = write(&transaction, entry).map_err(|error| failed(&path, error))?;
+            changed(entry, rows)?;
         }
         transaction.commit().map_err(|error| failed(&path, error))
     }
 }
 
-/// Compares the entry with what is written about its deployment.
+/// Compares the entry with what is written about its deployment. The first and the last word about one are told for
+/// every push: they look by themselves, while they are written ([`changed`]).
 fn fits(db: &Connection, entry: &Entry) -> rusqlite::Result<Result<(), StoreError>> {
     let open = |number: DeployId| {
         let sql = "SELECT finished IS NULL FROM deployments WHERE number = ?1";
         db.prepare_cached(sql)?.query_row([integer(number.0)], |row| row.get::<_, bool>(0)).optional()
     };
     Ok(match entry.needs() {
+        _ if looks_by_itself(entry) => Ok(()),
         Needs::Unused(number) if open(number)?.is_some() => Err(StoreError::used(number)),
         Needs::Open(number) if open(number)? != Some(true) => Err(StoreError::not_open(number)),
         Needs::Known(number) if open(number)?.is_none() => Err(StoreError::unknown(number)),
@@ -51,7 +55,22 @@ fn fits(db: &Connection, entry: &Entry) -> rusqlite::Result<Result<(), StoreErro
     })
 }
 
-fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+fn looks_by_itself(entry: &Entry) -> bool {
+    matches!(entry, Entry::Queued(_) | Entry::Finished { .. })
+}
+
+/// What an entry that looks by itself came to: one that did not fit has changed no row.
+fn changed(entry: &Entry, rows: usize) -> Result<(), StoreError> {
+    match entry.needs() {
+        _ if rows > 0 || !looks_by_itself(entry) => Ok(()),
+        Needs::Unused(number) => Err(StoreError::used(number)),
+        Needs::Open(number) => Err(StoreError::not_open(number)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the entry's rows; how many that were is told for [`changed`].
+fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<usize> {
     match entry {
         Entry::Queued(new) => insert_deployment(db, new),
         Entry::Status { number, status, message } => {
@@ -79,7 +98,7 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         }
         Entry::Finished { number, status, phase, failed_phase, message, exit, took, at } => {
             let sql = "UPDATE deployments SET status = ?2, phase = ?3, failed_phase = ?4, message = ?5, exit = ?6,
-                       took_ms = ?7, finished = ?8 WHERE number = ?1";
+                       took_ms = ?7, finished = ?8 WHERE number = ?1 AND finished IS NULL";
             let failed_phase = failed_phase.map(Phase::as_str);
             let took = took.map(millis);
             let number = integer(number.0);
@@ -147,7 +166,6 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         Entry::Post(fact) => post::write(db, fact),
         Entry::Incident(fact) => post::write_incident(db, fact),
     }
-    .map(|_rows| ())
 }
 
 /// Statements are few and told often: each is understood once.
@@ -158,7 +176,7 @@ pub(super) fn run(db: &Connection, sql: &str, params: impl Params) -> rusqlite::
 fn insert_deployment(db: &Connection, new: &NewDeployment) -> rusqlite::Result<usize> {
     let sql = "INSERT INTO deployments (number, app, kind, requested, commit_id, release, status, phase, started_by,
                forced, retry_of, asked, message, pass)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (number) DO NOTHING";
     run(
         db,
         sql,
@@ -249,18 +267,26 @@ fn insert_logged(db: &Connection, view: &DeliveryView) -> rusqlite::Result<usize
             view.deployment.map(|number| integer(number.0)),
         ],
     )?;
-    let sql = "DELETE FROM delivery_log WHERE seq <= (SELECT max(seq) FROM delivery_log) - ?1";
-    run(db, sql, [LOGGED_KEPT as i64])
+    // Each removal touches a page that is written anew: not at every push. Who reads counts the rows.
+    let newest = db.last_insert_rowid();
+    match newest % LOGGED_BEYOND as i64 {
+        0 => run(db, "DELETE FROM delivery_log WHERE seq <= ?1", [newest - LOGGED_KEPT as i64]),
+        _ => Ok(1),
+    }
 }
 
-/// Counting ten thousand rows for each delivery would be most of its cost: it is done now and then, for all apps.
+/// Counting ten thousand rows for each delivery would be most of its cost: it is done now and then, for all apps, and
+/// so often that the one delivery it is done for hardly waits for it.
 fn forget_old_deliveries(db: &Connection) -> rusqlite::Result<usize> {
     if db.last_insert_rowid() % DELIVERIES_BEYOND as i64 != 0 {
         return Ok(0);
     }
-    let sql = "DELETE FROM deliveries WHERE seq IN (SELECT seq FROM (
-                   SELECT seq, row_number() OVER (PARTITION BY app ORDER BY seq DESC) AS nth FROM deliveries)
-               WHERE nth > ?1)";
+    let sql = "WITH RECURSIVE apps (app) AS (
+                   SELECT min(app) FROM deliveries UNION ALL
+                   SELECT (SELECT min(app) FROM deliveries WHERE app > apps.app) FROM apps WHERE app IS NOT NULL)
+               DELETE FROM deliveries WHERE seq IN (SELECT old.seq FROM apps, deliveries AS old
+                   WHERE old.app = apps.app AND old.seq <= (SELECT seq FROM deliveries
+                       WHERE app = apps.app ORDER BY seq DESC LIMIT 1 OFFSET ?1))";
     run(db, sql, [DELIVERIES_KEPT as i64])
 }
 

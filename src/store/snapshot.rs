@@ -19,9 +19,11 @@ pub const DELIVERIES_IN_SNAPSHOT: usize = 1_000;
 /// How many delivery ids per app the diary keeps: a captured delivery can be replayed for ever.
 pub const DELIVERIES_KEPT: usize = 10_000;
 /// Every so many deliveries the older ones are forgotten.
-pub const DELIVERIES_BEYOND: usize = 1_024;
+pub const DELIVERIES_BEYOND: usize = 128;
 /// Requests to the listener that `deliveries` can show.
 pub const LOGGED_KEPT: usize = 1_000;
+/// Every so many requests the older ones are removed.
+pub const LOGGED_BEYOND: usize = 64;
 /// How many releases per app a snapshot carries, many more than are ever kept on disk.
 pub const RELEASES_IN_SNAPSHOT: usize = 200;
 /// How many beginnings per app a snapshot carries: more than any sensible limit in a day.

@@ -1,6 +1,7 @@
 //! The diary on real files, and against its model.
 
 mod agreement;
+mod cost;
 mod files;
 mod samples;
 mod story;

@@ -42,7 +42,7 @@ mod random;
 mod rest;
 mod scenario;
 mod schedules;
-mod shapes;
+pub(super) mod shapes;
 mod supervision;
 mod trace;
 mod voices;

@@ -18,6 +18,24 @@ pub(super) fn other_config(random: &mut Random, names: &[AppName], host: &Host) 
     Config { dir: "/etc/pintle".into(), host: host.clone(), apps: apps.map(|app| (app.name.clone(), app)).collect() }
 }
 
+/// One app that waits at no gate, and no listener.
+pub(in crate::daemon) fn one_app() -> Config {
+    let mut app = tiny(&mut Random::new(1));
+    app.trigger = Trigger { rate_limit: None, window: None, approval: false, poll: None, ..app.trigger };
+    let (state_dir, runtime_dir) = ("/var/lib/pintle".into(), "/run/pintle".into());
+    let host = Host {
+        state_dir,
+        runtime_dir,
+        listen: None,
+        control_group: None,
+        notify: Default::default(),
+        duckdns: None,
+        variables: vec![],
+        health: Default::default(),
+    };
+    Config { dir: "/etc/pintle".into(), host, apps: [(app.name.clone(), app)].into() }
+}
+
 /// One to three apps of different shapes.
 pub(super) fn config(random: &mut Random) -> Config {
     let shapes = [shop(random), clinic(random), tiny(random), portal(random)];

@@ -9,7 +9,7 @@ use super::super::boot::Found;
 use super::super::event::Thawed;
 use super::super::world::{Applied, World};
 use crate::base::{AppName, Moment, ReleaseName, ServiceName};
-use crate::config::{App, Config, Listen};
+use crate::config::{App, Config, Listen, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,9 +96,17 @@ impl World {
 
     /// Whether the listener would judge deliveries differently by this configuration.
     fn triggers_differ(&self, config: &Config) -> bool {
+        // When a branch is looked at and what a deploy waits for is no matter of its: callers wait for their answer there.
+        let told = |trigger: &Trigger| Trigger {
+            poll: None,
+            rate_limit: None,
+            window: None,
+            approval: false,
+            ..trigger.clone()
+        };
         let known = self.apps.iter().filter(|(_, app)| !app.removed);
-        let known = known.map(|(name, app)| (name, &app.config.trigger, &app.config.source));
-        !known.eq(config.apps.iter().map(|(name, app)| (name, &app.trigger, &app.source)))
+        let known = known.map(|(name, app)| (name, told(&app.config.trigger), &app.config.source));
+        !known.eq(config.apps.iter().map(|(name, app)| (name, told(&app.trigger), &app.source)))
     }
 
     /// Lets the live release of an app follow its configuration.

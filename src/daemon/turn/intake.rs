@@ -449,3 +449,6 @@ fn rollback_target(app: &AppWorld, to: Option<ReleaseName>) -> Result<ReleaseNam
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
