@@ -5,6 +5,7 @@
 //! nothing is changed, repaired or remembered.
 
 mod certificate;
+mod channels;
 mod configuration;
 mod installation;
 mod kernel;
@@ -58,6 +59,7 @@ pub fn run(args: &DoctorArgs, cx: &mut Context<'_>) -> Result<u8, Failure> {
         systemd::look(&here),
         nginx::look(&here),
         certificate::look(&here),
+        channels::look(&here),
         check::board(&here.root, &here.paths, here.config()).1,
     ]
     .concat();

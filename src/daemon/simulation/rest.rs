@@ -174,7 +174,7 @@ impl Simulation {
     /// An hour in which nothing happens costs few turns.
     pub(super) fn check_idling(&mut self) {
         let (turns, until) = (self.turns, self.now.mono + Duration::from_secs(3600));
-        let before = self.commands.begun.clone();
+        let before = self.commands.so_far();
         while self.broken.is_none() && self.now.mono < until && !self.has_nothing_to_do() {
             self.step();
         }

@@ -22,13 +22,17 @@ struct Running {
 
 /// How often each began since it was last written as it is.
 type Begun = BTreeMap<(AppName, ScheduleName), (When, u64)>;
+/// The same, however it is written.
+pub(super) type Counted = BTreeMap<(AppName, ScheduleName), u64>;
 
 /// All that run, and what was begun.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     running: BTreeMap<u64, Running>,
     /// By the clock, in this daemon's life.
-    pub(super) begun: Begun,
+    begun: Begun,
+    /// Ever: what repairs an app may reboot the host, and so begin a new life.
+    counted: Counted,
     /// By hand, and to be left out of the count.
     by_hand: Option<(AppName, ScheduleName)>,
     life_began: Duration,
@@ -38,6 +42,10 @@ impl Commands {
     /// No daemon is there to hear of them: the next one ends what is left.
     pub(super) fn are_gone(&mut self) {
         self.running.clear();
+    }
+    /// What was begun so far, by whomever, in whichever life.
+    pub(super) fn so_far(&self) -> Counted {
+        self.counted.clone()
     }
     pub(super) fn new_life(&mut self, now: Duration) {
         self.begun.clear();
@@ -67,6 +75,7 @@ impl Simulation {
     /// As often as its interval goes into this daemon's life, and once for what was missed before.
     fn count(&mut self, app: &AppName, schedule: &Schedule) {
         let key = (app.clone(), schedule.name.clone());
+        *self.commands.counted.entry(key.clone()).or_default() += 1;
         if self.commands.by_hand.take_if(|by_hand| *by_hand == key).is_some() {
             return;
         }
@@ -122,7 +131,7 @@ impl Simulation {
     }
 
     /// In an hour in which all is well, everything that runs in an interval ran.
-    pub(super) fn check_commands_ran_since(&mut self, before: &Begun) {
+    pub(super) fn check_commands_ran_since(&mut self, before: &Counted) {
         let Some(world) = &self.world else { return };
         let may_run = world.apps.values().filter(|app| {
             app.live.is_some() && app.active.is_none() && app.services.target().is_some() && !app.services.is_held()
@@ -133,7 +142,7 @@ impl Simulation {
         });
         let idle = meant.filter(|(app, schedule)| {
             let key = (app.clone(), schedule.name.clone());
-            matches!(schedule.when, When::Every(_)) && self.commands.begun.get(&key) == before.get(&key)
+            matches!(schedule.when, When::Every(_)) && self.commands.counted.get(&key) == before.get(&key)
         });
         let idle: Vec<String> = idle.map(|(app, schedule)| format!("{app} {}", schedule.name)).collect();
         self.promise(idle.is_empty(), || format!("{idle:?} did not run within an hour of peace"));

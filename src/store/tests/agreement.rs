@@ -120,8 +120,8 @@ impl Dice {
     /// Any entry, mostly one that fits.
     fn entry(&mut self) -> Entry {
         let kinds = [
-            0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19, 20, 20, 21, 21, 21,
-            21, 22, 22,
+            0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19, 20, 20, 21, 21,
+            21, 21, 22, 22,
         ];
         match self.one_of(&kinds) {
             0 => Entry::Queued(NewDeployment {

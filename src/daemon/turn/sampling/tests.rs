@@ -6,7 +6,7 @@ use crate::config::HostHealth;
 use crate::control::{Figure, Gauge};
 use crate::daemon::event::Event;
 use crate::health::board::{Reading, Readings};
-use crate::store::Memory;
+use crate::store::{Entry, Memory};
 use std::time::Duration;
 
 const HOUR: u64 = 3600;
@@ -57,7 +57,11 @@ impl Life {
                     self.diary.record(&entries).unwrap();
                     Event::Recorded { token, result: Ok(()) }
                 }
-                Action::Record { token: None, .. } => panic!("what cannot be written would pile up"),
+                Action::Record { token: None, entries } => {
+                    // An incident; of samples, what cannot be written would pile up.
+                    assert!(!entries.iter().any(|entry| matches!(entry, Entry::Sampled(_))), "{entries:?}");
+                    continue;
+                }
                 Action::Note { text, .. } => {
                     self.notes.push(text);
                     continue;
