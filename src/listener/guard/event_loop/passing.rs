@@ -132,21 +132,22 @@ impl Guard {
         self.tickets.failure().map_or(Ok(()), Err)
     }
 
-    /// A connection that tiny_http left waiting is given up, and its errand sent on another.
+    /// A connection that tiny_http left waiting is given up, and its errand sent on another. It goes under a new number:
+    /// whoever comes to the first connection after all (on a busy machine it was only late) finds nothing there, and
+    /// nobody reads what it says.
     pub(super) fn try_anew(&mut self, ticket: Number, now: Moment) {
         self.backends.opened();
-        if !self.tickets.holds(ticket) {
-            return;
-        }
+        let Some(whole) = self.tickets.take(ticket) else { return };
         let of_ticket = |guest: &Guest| guest.errand.as_ref().is_some_and(|errand| errand.ticket == ticket);
         let Some(slot) = self.present_guests().find(|(_, guest)| of_ticket(guest)).map(|(slot, _)| slot) else {
             return;
         };
         let Some(mut guest) = self.guests.get_mut(slot).and_then(Option::take) else { return };
+        guest.errand = None;
         if guest.back.take().is_some() {
             self.backends.gone();
         }
-        self.send(slot, &mut guest, now);
+        self.take_up(slot, &mut guest, Some(whole), now);
         self.put(slot, guest, true);
     }
 }

@@ -32,9 +32,13 @@ fn guarded(part: impl Fn(usize, &str, &[u8], &mut UnixStream) -> bool + Send + S
     let tickets = Tickets::new().unwrap();
     let table = tickets.clone();
     let part = Arc::new(part);
+    // How many connections there were, and whether the one that is late has looked for its ticket.
+    let (came, looked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     thread::spawn(move || {
         for (number, stream) in behind.incoming().enumerate() {
             let (part, table, mut stream) = (part.clone(), table.clone(), stream.unwrap());
+            came.store(number + 1, Ordering::SeqCst);
+            let (came, looked) = (came.clone(), looked.clone());
             thread::spawn(move || {
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
                 loop {
@@ -43,10 +47,20 @@ fn guarded(part: impl Fn(usize, &str, &[u8], &mut UnixStream) -> bool + Send + S
                         return;
                     };
                     let path = head[0].split(' ').nth(1).unwrap().to_owned();
-                    let whole = if path == "/deaf" && number == 0 {
-                        None
-                    } else {
-                        Number::of(ticket).and_then(|n| table.take(n))
+                    let take = || Number::of(ticket).and_then(|n| table.take(n));
+                    let whole = match (path.as_str(), number) {
+                        ("/deaf", 0) => None,
+                        ("/late", 0) => {
+                            until(|| came.load(Ordering::SeqCst) > 1);
+                            let whole = take();
+                            looked.store(1, Ordering::SeqCst);
+                            whole
+                        }
+                        ("/late", _) => {
+                            until(|| looked.load(Ordering::SeqCst) > 0);
+                            take()
+                        }
+                        _ => take(),
                     };
                     let body = whole.map(|whole| whole.ask.body).unwrap_or_default();
                     if !part(number, &path, &body, &mut stream) {
@@ -68,6 +82,14 @@ fn guarded(part: impl Fn(usize, &str, &[u8], &mut UnixStream) -> bool + Send + S
     let doors = Doors { public: Socket::Tcp(public), private, signals: None, tls: None };
     thread::spawn(move || guard(doors, limits, Arc::new(Open), tickets));
     address
+}
+
+fn until(so: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !so() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain");
+        thread::yield_now();
+    }
 }
 
 fn connect(address: std::net::SocketAddr) -> TcpStream {
@@ -129,6 +151,14 @@ fn a_connection_that_nobody_takes_up_is_tried_anew() {
     let began = std::time::Instant::now();
     assert!(all(ask(address, "/deaf")).ends_with("by 1"));
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[test]
+fn who_takes_up_a_connection_late_takes_no_request_from_the_next() {
+    let address = guarded(|number, _, body, stream| ok(stream, &format!("by {number}: {}", body.len())));
+    let mut stream = connect(address);
+    write!(stream, "POST /late HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+    assert!(all(stream).ends_with("by 1: 5"));
 }
 
 #[test]
