@@ -4,12 +4,12 @@ use super::wire;
 use super::{Answer, Followed, Request};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use std::io::{self, BufReader, ErrorKind};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A line is written in one piece: one that does not end within this never will.
 const LINE_PATIENCE: Duration = Duration::from_secs(10);
@@ -78,16 +78,18 @@ impl Client {
     }
 
     /// Asks several at once and adds what is answered to `answers`, in order: as many as came before something went
-    /// wrong.
+    /// wrong. `patience` is for all of them together.
     pub fn ask_all(
         &mut self,
         requests: &[Request],
         patience: Duration,
         answers: &mut Vec<Answer>,
     ) -> Result<(), AskError> {
+        let until = Instant::now() + patience;
         let exchanged = self.say(requests, Some(patience)).and_then(|()| {
+            let mut heard = Until { stream: &mut self.stream, until };
             for _ in requests {
-                answers.push(self.hear()?);
+                answers.push(wire::receive(&mut heard)?.ok_or(ErrorKind::UnexpectedEof)?);
             }
             Ok(())
         });
@@ -157,8 +159,8 @@ impl Client {
     }
 
     /// Returns when the daemon closes the connection, or at `deadline`.
-    pub fn wait_for_end(&mut self, deadline: std::time::Instant) {
-        let left = deadline.saturating_duration_since(std::time::Instant::now()).max(Duration::from_millis(1));
+    pub fn wait_for_end(&mut self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let timed = self.stream.get_ref().set_read_timeout(Some(left));
         while timed.is_ok() && matches!(wire::line(&mut self.stream), Ok(Some(_))) {}
     }
@@ -172,5 +174,76 @@ impl Client {
             }
         }
         Ok(())
+    }
+}
+
+/// What comes until a moment: a socket's own timeout begins anew with every read.
+struct Until<'a> {
+    stream: &'a mut BufReader<UnixStream>,
+    until: Instant,
+}
+
+impl BufRead for Until<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.stream.buffer().is_empty() {
+            // A timeout of nothing would be an error, and what has come by now is taken.
+            let left = self.until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.stream.get_ref().set_read_timeout(Some(left))?;
+        }
+        self.stream.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.stream.consume(amount);
+    }
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const QUESTIONS: [Request; 3] = [Request::Ping, Request::Ping, Request::Ping];
+
+    fn pair() -> (Client, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Client { path: "it.sock".into(), stream: BufReader::new(ours) }, theirs)
+    }
+
+    #[test]
+    fn patience_ends_although_something_comes_all_the_time() {
+        let (mut client, mut daemon) = pair();
+        let slow = std::thread::spawn(move || {
+            wire::send(&mut daemon, &Answer::Pong).unwrap();
+            daemon.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            // Blanks before an answer that never comes, until nobody listens any more.
+            while daemon.write_all(b" ").is_ok() && !matches!(daemon.read(&mut [0; 4096]), Ok(0)) {}
+        });
+        let (mut answers, begun) = (vec![], Instant::now());
+        let outcome = client.ask_all(&QUESTIONS, Duration::from_millis(200), &mut answers);
+        assert!(matches!(outcome, Err(AskError::TimedOut)), "{outcome:?}");
+        assert!(begun.elapsed() >= Duration::from_millis(200));
+        assert_eq!(answers, [Answer::Pong]);
+        drop(client);
+        slow.join().unwrap();
+    }
+
+    #[test]
+    fn what_was_answered_before_the_end_is_kept() {
+        let (mut client, mut daemon) = pair();
+        wire::send_all(&mut daemon, &[Answer::Pong, Answer::Pong]).unwrap();
+        daemon.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answers = vec![];
+        let outcome = client.ask_all(&QUESTIONS, Duration::from_secs(20), &mut answers);
+        assert!(matches!(outcome, Err(AskError::Unreachable(_))), "{outcome:?}");
+        assert_eq!(answers, [Answer::Pong, Answer::Pong]);
     }
 }

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Loads on their way at a time: while one is on its way to the disk the next is judged.
 pub(super) const CARRIERS: usize = 2;
+/// Deliveries of a load at most. The daemon takes so many together: nobody waits for the word about a later group.
+const LOAD: usize = 32;
 /// Between two attempts to reach a daemon that does not answer: the first pause, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
@@ -53,7 +55,7 @@ impl Courier {
         Courier(Arc::new(Shared { daemon, errands, desk: Mutex::default() }))
     }
 
-    /// Has `delivery` carried. Fails when no thread can be had for it: then it is dropped, with all that waited.
+    /// Has `delivery` carried. Fails when no thread can be had for it: then its sender is told, with all that wait.
     pub(super) fn carry(&self, delivery: Delivery, word: Word) -> io::Result<()> {
         let mut desk = self.0.desk();
         let until = Instant::now() + hooks::PATIENCE;
@@ -64,17 +66,28 @@ impl Courier {
         desk.carriers += 1;
         drop(desk);
         let shared = Arc::clone(&self.0);
-        self.0.errands.run(move || shared.carry_on()).inspect_err(|_| {
-            let mut desk = self.0.desk();
-            desk.carriers -= 1;
-            desk.waiting.clear();
-        })
+        self.0.errands.run(move || shared.carry_on()).or_else(|why| self.0.without_thread(why))
     }
 }
 
 impl Shared {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A carrier could not begin: what waits is left to the other ones, or given up where there is none.
+    fn without_thread(&self, why: io::Error) -> io::Result<()> {
+        let mut desk = self.desk();
+        desk.carriers -= 1;
+        if desk.carriers > 0 || desk.waiting.is_empty() {
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut desk.waiting);
+        drop(desk);
+        for parcel in waiting {
+            (parcel.word)(Err(hooks::unwritten(&why)));
+        }
+        Err(why)
     }
 
     /// Carries until nothing waits any more.
@@ -85,9 +98,11 @@ impl Shared {
                 desk.carriers -= 1;
                 return;
             }
-            let load = std::mem::take(&mut desk.waiting);
+            let count = desk.waiting.len().min(LOAD);
+            let load = desk.waiting.drain(..count).collect();
             drop(desk);
-            self.deliver(load);
+            // Whose sender has been waiting for too long is not begun with.
+            self.deliver(give_up_late(load, Instant::now(), &AskError::TimedOut));
         }
     }
 
@@ -246,6 +261,47 @@ mod tests {
         let second = load(&mut two);
         accept(&mut two, &second);
         assert_eq!(stage.heard(5), (1..=5).map(|n| (n, Ok(DeployId(n)))).collect());
+    }
+
+    #[test]
+    fn a_crowd_goes_in_loads_and_the_first_hear_before_the_last_are_written() {
+        let stage = Stage::new("crowd");
+        stage.carry(1);
+        let mut one = stage.connection();
+        assert_eq!(load(&mut one), [1]);
+        stage.carry(2);
+        let mut two = stage.connection();
+        assert_eq!(load(&mut two), [2]);
+        let crowd: Vec<u64> = (3..).take(LOAD + 5).collect();
+        crowd.iter().for_each(|n| stage.carry(*n));
+        accept(&mut one, &[1]);
+        assert_eq!(stage.heard(1), [(1, Ok(DeployId(1)))].into());
+        let (first, rest) = crowd.split_at(LOAD);
+        assert_eq!(load(&mut one), first);
+        accept(&mut one, first);
+        assert_eq!(stage.heard(LOAD), first.iter().map(|n| (*n, Ok(DeployId(*n)))).collect());
+        assert_eq!(load(&mut one), rest);
+        accept(&mut one, rest);
+        accept(&mut two, &[2]);
+        let last = rest.iter().chain(&[2]).map(|n| (*n, Ok(DeployId(*n)))).collect();
+        assert_eq!(stage.heard(rest.len() + 1), last);
+    }
+
+    #[test]
+    fn without_a_thread_what_waits_is_left_to_another_carrier_or_its_senders_are_told() {
+        let stage = Stage::new("threadless");
+        let shared = &stage.courier.0;
+        let none = || io::Error::from(io::ErrorKind::WouldBlock);
+        // Two that never begin hold both places.
+        shared.desk().carriers = CARRIERS;
+        stage.carry(1);
+        stage.carry(2);
+        shared.without_thread(none()).unwrap();
+        assert_eq!(shared.desk().waiting.len(), 2, "the other one takes them");
+        assert!(stage.words.try_recv().is_err());
+        shared.without_thread(none()).unwrap_err();
+        assert_eq!(stage.heard(2), [(1, Err(503)), (2, Err(503))].into());
+        assert_eq!(shared.desk().carriers, 0);
     }
 
     #[test]

@@ -4,10 +4,10 @@ use crate::control::{Delivery, Request, wire};
 use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
 
-/// Deliveries taken together at most; a few hundred bytes each.
-const TOGETHER: usize = 64;
+/// Deliveries taken together at most, a few hundred bytes each: what the listener sends in one piece.
+const TOGETHER: usize = 32;
 /// What is read ahead: so many of them lie in it.
-const AHEAD: usize = 16 << 10;
+const AHEAD: usize = 32 << 10;
 
 /// The asking side of one connection.
 pub(super) struct Asked {
@@ -35,7 +35,7 @@ impl Asked {
     /// Deliveries that came with the last one. Nothing is waited for.
     pub(super) fn more_deliveries(&mut self) -> io::Result<Vec<Delivery>> {
         let mut more = vec![];
-        while more.len() < TOGETHER && self.lines.buffer().contains(&b'\n') {
+        while more.len() + 1 < TOGETHER && self.lines.buffer().contains(&b'\n') {
             match self.next()? {
                 Some(Ok(Request::Deliver(delivery))) => more.push(delivery),
                 other => {
@@ -52,6 +52,23 @@ impl Asked {
 mod tests {
     use super::*;
     use crate::control::Trigger;
+
+    #[test]
+    fn a_load_is_one_group_and_no_group_is_larger() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let delivery = |n: usize| {
+            let about = "x".repeat(600);
+            Request::Deliver(Delivery {
+                ignored: Some(about),
+                ..Delivery::new(Some(n.to_string()), Trigger::Webhook, "push")
+            })
+        };
+        wire::send_all(&mut ours, &(0..TOGETHER + 1).map(delivery).collect::<Vec<_>>()).unwrap();
+        let mut asked = Asked::by(theirs);
+        assert_eq!(asked.next().unwrap().unwrap().unwrap(), delivery(0));
+        assert_eq!(asked.more_deliveries().unwrap().len(), TOGETHER - 1);
+        assert_eq!(asked.next().unwrap().unwrap().unwrap(), delivery(TOGETHER));
+    }
 
     #[test]
     fn deliveries_that_lie_there_are_taken_together_and_nothing_is_lost_or_waited_for() {

@@ -2,7 +2,7 @@
 //! before.
 //!
 //! The loop keeps the newest thousand of each app, the diary ten times as many. Of an id that is in neither a filter of
-//! 32 KiB knows so: a push costs no look into the database.
+//! 32 KiB (more where the diary holds many) knows so: a push costs no look into the database.
 
 use crate::base::AppName;
 use crate::daemon::seen::SeenDelivery;
@@ -11,10 +11,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Bits of the filter.
-const BITS: usize = 1 << 18;
-/// With so many ids one of twenty new ones is looked up in vain: then it is filled anew with those that are still kept.
-const FULL: usize = 32_768;
+/// Bits of the filter for each id: once it is full, one of twenty new ones is looked up in vain.
+const BITS_EACH: usize = 8;
+/// There is room for so many ids beside those of the diary: then it is filled anew with those that are still kept.
+const ROOM: usize = 32_768;
 
 /// See the module.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Remembered {
     /// What became of this delivery before. From now on its id is known; where the diary cannot be read none is.
     pub(super) fn seen(&self, app: &AppName, id: &str) -> Option<SeenDelivery> {
         let mut looker = self.looker.lock().unwrap_or_else(PoisonError::into_inner);
-        if looker.as_ref().is_none_or(|looker| looker.ids.len >= FULL) {
+        if looker.as_ref().is_none_or(|looker| looker.ids.added >= ROOM) {
             *looker = Looker::open(&self.state_dir).ok();
         }
         let looker = looker.as_mut()?;
@@ -53,11 +53,9 @@ impl Remembered {
 
 impl Looker {
     fn open(state_dir: &Path) -> Result<Looker, StoreError> {
-        let (diary, mut ids) = (Diary::open_read_only(state_dir)?, Filter::new());
-        diary.delivery_ids(|app, id| {
-            ids.add(&app, id);
-        })?;
-        Ok(Looker { diary, ids })
+        let (diary, keys, mut kept) = (Diary::open_read_only(state_dir)?, RandomState::new(), vec![]);
+        diary.delivery_ids(|app, id| kept.push(hash(&keys, &app, id)))?;
+        Ok(Looker { diary, ids: Filter::of(&kept, keys) })
     }
 }
 
@@ -66,25 +64,41 @@ impl Looker {
 struct Filter {
     bits: Vec<u64>,
     keys: RandomState,
-    len: usize,
+    /// Since it was filled.
+    added: usize,
+}
+
+fn hash(keys: &RandomState, app: &AppName, id: &str) -> u64 {
+    keys.hash_one((app.as_str(), id))
 }
 
 impl Filter {
-    fn new() -> Filter {
-        Filter { bits: vec![0; BITS / 64], keys: RandomState::new(), len: 0 }
+    /// One that holds the ids of these hashes, and has room for more.
+    fn of(kept: &[u64], keys: RandomState) -> Filter {
+        let bits = ((kept.len() + ROOM) * BITS_EACH).next_power_of_two();
+        let mut filter = Filter { bits: vec![0; bits / 64], keys, added: 0 };
+        for hash in kept {
+            filter.set(*hash);
+        }
+        filter
     }
 
     /// Adds an id; whether it may have been added before.
     fn add(&mut self, app: &AppName, id: &str) -> bool {
-        let hash = self.keys.hash_one((app.as_str(), id));
+        let was_there = self.set(hash(&self.keys, app, id));
+        self.added += usize::from(!was_there);
+        was_there
+    }
+
+    fn set(&mut self, hash: u64) -> bool {
+        let bits = self.bits.len() * 64;
         let mut was_there = true;
-        for place in [hash as usize % BITS, (hash >> 32) as usize % BITS] {
+        for place in [hash as usize % bits, (hash >> 32) as usize % bits] {
             let Some(word) = self.bits.get_mut(place / 64) else { continue };
             let bit = 1 << (place % 64);
             was_there &= *word & bit != 0;
             *word |= bit;
         }
-        self.len += usize::from(!was_there);
         was_there
     }
 }
@@ -102,12 +116,24 @@ mod tests {
 
     #[test]
     fn what_was_added_is_never_denied_and_what_was_not_is_seldom_suspected() {
-        let (mut ids, shop) = (Filter::new(), app("shop"));
+        let (mut ids, shop) = (Filter::of(&[], RandomState::new()), app("shop"));
         let added = (0..10_000).filter(|n| !ids.add(&shop, &format!("delivery-{n}"))).count();
         assert!(added > 9_800, "{added}");
         assert!((0..10_000).all(|n| ids.add(&shop, &format!("delivery-{n}"))));
         let suspected = (0..1_000).filter(|n| ids.add(&app("other"), &format!("delivery-{n}"))).count();
         assert!(suspected < 50, "{suspected}");
+    }
+
+    #[test]
+    fn what_the_diary_holds_leaves_room_for_what_comes() {
+        let (keys, shop) = (RandomState::new(), app("shop"));
+        let kept: Vec<u64> = (0..40_000).map(|n| hash(&keys, &shop, &format!("kept-{n}"))).collect();
+        let mut ids = Filter::of(&kept, keys);
+        assert_eq!(ids.added, 0, "a full diary does not make it full");
+        assert!((0..40_000).all(|n| ids.add(&shop, &format!("kept-{n}"))));
+        let suspected = (0..1_000).filter(|n| ids.add(&shop, &format!("new-{n}"))).count();
+        assert!(suspected < 50, "{suspected}");
+        assert_eq!(ids.added, 1_000 - suspected);
     }
 
     #[test]
