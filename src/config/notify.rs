@@ -176,9 +176,20 @@ fn read_telegram(channel: &Section<'_>) -> Option<Way> {
 fn read_ntfy(channel: &Section<'_>) -> Option<Way> {
     channel.missing("topic", r#"write the topic's name: "my-pi""#);
     let token = secret_or_empty(channel, "token").filter(|token| !token.0.is_empty());
+    let token = token.filter(|token| fits_a_header(channel, token));
     let (server, topic) = (server(channel, "https://ntfy.sh"), channel.parsed("topic", topic));
     let topic = topic.filter(|topic| !topic.is_empty())?;
     Some(Way::Ntfy { server, topic, token })
+}
+
+/// Whether a token can be sent at all.
+fn fits_a_header(section: &Section<'_>, token: &Secret) -> bool {
+    let fits = token.0.trim_ascii().iter().all(u8::is_ascii_graphic);
+    if !fits {
+        let advice = "copy it again: one line, without spaces";
+        section.problem("token", "holds characters that no token has", advice);
+    }
+    fits
 }
 
 /// An empty topic switches the channel off.
@@ -293,7 +304,7 @@ pub struct CommitStatus {
 
 /// Reads the table of an app. What was wrong is on the sheet. A frozen definition reports nothing.
 pub(super) fn read_commit_status(table: &Section<'_>, app: &str, trigger: &Trigger, git: &str) -> Option<CommitStatus> {
-    let token = secret(table, "token");
+    let token = secret(table, "token").filter(|token| fits_a_header(table, token));
     table.missing("token", r#"write { env = "NAME" }: a token that may write commit statuses"#);
     let context = table.line("context").unwrap_or_else(|| format!("pintle/{app}"));
     let (api, ca) = (table.parsed("api", web_address), read_ca(table));
@@ -317,17 +328,35 @@ pub(super) fn read_commit_status(table: &Section<'_>, app: &str, trigger: &Trigg
     Some(CommitStatus { forge, api: api?, repository, token: token?, context, ca })
 }
 
-/// The API of the forge that the source's address leads to.
+/// The API of the forge that the source's address leads to. What is not fetched over HTTP tells only the host.
 fn api_of(forge: Forge, git: &str) -> Option<String> {
-    let rest = git.split_once("://").map_or(git, |(_, rest)| rest);
-    let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
-    let host = rest.split(['/', ':']).next().filter(|host| host.contains('.') && !git.starts_with('/'))?;
-    Some(match forge {
-        Forge::Github if host == "github.com" => "https://api.github.com".into(),
-        Forge::Github => format!("https://{host}/api/v3"),
-        Forge::Gitlab => format!("https://{host}/api/v4"),
-        _ => format!("https://{host}/api/v1"),
+    let (scheme, authority) = match git.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest.split('/').next()?),
+        Some(("ssh" | "git+ssh" | "git", rest)) => ("https", without_port(rest.split('/').next()?)),
+        Some(_) => return None,
+        // `git@host:owner/name`
+        None => ("https", git.split_once(':').map(|(host, _)| host).filter(|host| !host.contains('/'))?),
+    };
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest).to_ascii_lowercase();
+    // Without a dot it may be a name that only ssh knows.
+    if authority.is_empty() || !git.starts_with("http") && !authority.contains('.') {
+        return None;
+    }
+    Some(match (forge, without_port(&authority)) {
+        (Forge::Github, "github.com" | "www.github.com" | "ssh.github.com") => "https://api.github.com".into(),
+        (Forge::Github, _) => format!("{scheme}://{authority}/api/v3"),
+        // Where ssh is answered on port 443.
+        (Forge::Gitlab, "altssh.gitlab.com") => "https://gitlab.com/api/v4".into(),
+        (Forge::Gitlab, _) => format!("{scheme}://{authority}/api/v4"),
+        _ => format!("{scheme}://{authority}/api/v1"),
     })
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
 }
 
 impl App {

@@ -116,19 +116,28 @@ fn gather(first: Vec<Page>, pages: &Receiver<Vec<Page>>) -> Vec<Page> {
     }
 }
 
-/// Facts that could not be written before, one by one: one that contradicts the rest must not hold it up for ever.
+/// Facts that could not be written before, one by one: one that contradicts the rest must not hold it up for ever. Where
+/// the disk has no room yet, the rest waits in order: that a message was sent must not be written before the message.
 fn retry_backlog(diary: &mut Diary, backlog: &mut Vec<Entry>) {
-    backlog.retain(|entry| match diary.record(std::slice::from_ref(entry)) {
-        Ok(()) => false,
-        Err(error) if error.trouble != Trouble::Contradiction => true,
-        Err(error) => {
-            log::error!("a fact is lost to the diary: {error}");
-            false
+    let mut done = 0;
+    for entry in backlog.iter() {
+        match diary.record(std::slice::from_ref(entry)) {
+            Ok(()) => {}
+            Err(error) if error.trouble != Trouble::Contradiction => break,
+            Err(error) => log::error!("a fact is lost to the diary: {error}"),
         }
-    });
+        done += 1;
+    }
+    backlog.drain(..done);
 }
 
 fn write_alone(diary: &mut Diary, page: Page, backlog: &mut Vec<Entry>, post: &Post) {
+    if page.token.is_none() && !backlog.is_empty() {
+        // Behind those that wait.
+        backlog.extend(page.entries);
+        backlog.truncate(BACKLOG);
+        return;
+    }
     let written = diary.record(&page.entries);
     if let (Err(error), None) = (&written, page.token) {
         log::error!("the diary cannot be written now, it is tried again: {error}");

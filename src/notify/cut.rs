@@ -1,5 +1,8 @@
 //! Texts made to fit: into a line, into so many characters, as a channel counts them.
 
+use std::iter::Peekable;
+use std::str::Chars;
+
 /// What stands where something was left out.
 const ELLIPSIS: char = '…';
 
@@ -55,6 +58,12 @@ pub fn tail(output: &[String], lines: usize, most: usize) -> Vec<String> {
     kept
 }
 
+/// What a program printed, as a person would see it: line by line [`plain`]. Secrets are looked for in this, since an
+/// escape sequence may stand in the middle of one.
+pub fn readable(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
 /// A line without escape sequences and other control characters; of a line drawn over itself the last state.
 fn plain(line: &str) -> String {
     let last = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
@@ -62,17 +71,44 @@ fn plain(line: &str) -> String {
     let mut rest = last.chars().peekable();
     while let Some(c) = rest.next() {
         match c {
-            '\u{1b}' if rest.peek() == Some(&'[') => {
-                rest.next();
-                // Parameters, then one letter that ends it.
-                while rest.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
-            }
+            '\u{1b}' => skip_sequence(&mut rest),
+            // The same as ESC and `[`, in one character.
+            '\u{9b}' => skip_parameters(&mut rest),
             '\t' => text.push_str("  "),
             c if c.is_control() => {}
             c => text.push(c),
         }
     }
     text
+}
+
+/// What follows an ESC, up to the end of its sequence.
+fn skip_sequence(rest: &mut Peekable<Chars<'_>>) {
+    match rest.peek() {
+        Some('[') => {
+            rest.next();
+            skip_parameters(rest);
+        }
+        // A title or a link: up to BEL, or ESC and a backslash.
+        Some(']') => {
+            while let Some(c) = rest.next() {
+                if c == '\u{7}' || c == '\u{1b}' && rest.next_if_eq(&'\\').is_some() {
+                    break;
+                }
+            }
+        }
+        // `ESC ( B`, which `tput sgr0` prints.
+        Some(' '..='/') => {
+            while rest.next_if(|c| (' '..='/').contains(c)).is_some() {}
+            rest.next_if(|c| ('0'..='~').contains(c));
+        }
+        _ => {}
+    }
+}
+
+/// Parameters, then one letter that ends them.
+fn skip_parameters(rest: &mut Peekable<Chars<'_>>) {
+    while rest.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
 }
 
 #[cfg(test)]
@@ -96,6 +132,16 @@ mod tests {
         let given = ["one", "", "\u{1b}[31mred\u{1b}[0m", "10%\r50%\r100%", "  end\r"].map(String::from);
         assert_eq!(tail(&given, 3, 100), ["red", "100%", "  end"]);
         assert_eq!(tail(&given, 10, 11), ["100%", "  end"]);
+        let table = [
+            ("a\u{1b}[0m: b", "a: b"),
+            ("a\u{1b}(B\u{1b}[m: b", "a: b"),
+            ("a\u{9b}31;1m: b", "a: b"),
+            ("\u{1b}]8;;http://x\u{1b}\\a\u{1b}]8;;\u{7}: b", "a: b"),
+            ("one\ntw\u{1b}[1mo\u{1b}", "one\ntwo"),
+        ];
+        for (given, seen) in table {
+            assert_eq!(readable(given), seen, "{given:?}");
+        }
         let long = vec!["x".repeat(500)];
         assert_eq!(tail(&long, 10, 10)[0].chars().count(), 200, "one line is always there");
     }

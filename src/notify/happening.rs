@@ -1,5 +1,6 @@
 //! What happened that somebody may want to hear of, without who hears it and in which words.
 
+use super::redact::Redactor;
 use crate::base::{AppName, CommitId, DeployId, ReleaseName};
 use crate::control::{DeployStatus, Phase, Trigger};
 use std::fmt;
@@ -108,4 +109,48 @@ pub enum Happening {
         /// One sentence.
         what: String,
     },
+}
+
+impl Happening {
+    /// The same without secrets in what is said of a trouble, which is written down and shown as well as told. What a
+    /// deployment printed is cleaned where it is put into words.
+    pub fn cleaned(&self, redactor: &Redactor) -> Happening {
+        let mut clean = self.clone();
+        match &mut clean {
+            Happening::Ended(_) => {}
+            Happening::Trouble { what, advice, .. } => {
+                *what = redactor.clean(what);
+                *advice = advice.as_deref().map(|advice| redactor.clean(advice));
+            }
+            Happening::Recovered { what, .. } => *what = redactor.clean(what),
+        }
+        clean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn no_secret_stays_in_what_is_said_of_a_trouble() {
+        let about = || Subject::host("x");
+        let trouble = |what: &str, advice: &str| Happening::Trouble {
+            about: about(),
+            app: None,
+            gravity: Gravity::Warning,
+            what: what.into(),
+            advice: Some(advice.into()),
+        };
+        let recovered = |what: &str| Happening::Recovered { about: about(), app: None, what: what.into() };
+        let table = [
+            (trouble("it said xyzzy-1234", "TOKEN=hunter2 is wrong"), trouble("it said ***", "TOKEN=*** is wrong")),
+            (recovered("xyzzy-1234 is good"), recovered("*** is good")),
+        ];
+        let redactor = Redactor::new(&[Secret(b"xyzzy-1234".to_vec())]);
+        for (given, clean) in table {
+            assert_eq!(given.cleaned(&redactor), clean);
+        }
+    }
 }

@@ -4,7 +4,8 @@
 //! before was taken. Time is a value, and what must be remembered comes out as [`Entry`]s. Line: nothing here sends.
 
 use super::message::Body;
-use super::wording;
+use super::redact::Redactor;
+use super::{cut, wording};
 use crate::base::{Moment, WallTime};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -17,6 +18,11 @@ pub const OLD: Duration = Duration::from_secs(3600);
 pub const MANY: usize = 5;
 /// A message that its peer answers with an error of its own (5xx) so often is given up: it would hold up all others.
 pub const REFUSALS_MAX: u32 = 50;
+/// ... and one that is refused so often: whoever refuses once may be a proxy that is being started.
+pub const TRIES_MAX: u32 = 5;
+
+/// The longest reason that is told and kept.
+const REASON: usize = 300;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
@@ -79,11 +85,29 @@ pub enum Outcome {
         /// The peer was reached and could not do with it.
         answered: bool,
     },
+    /// The peer, or somebody before it, says that we may not, or that there is no such address. That may pass.
+    Refused {
+        /// For people.
+        why: String,
+    },
     /// It never will: the peer refuses it, or it cannot even be asked.
     Never {
         /// For people.
         why: String,
     },
+}
+
+impl Outcome {
+    /// The same with a reason that can be shown: one short line without secrets.
+    pub fn cleaned(self, redactor: &Redactor) -> Outcome {
+        let clean = |why: String| cut::line(&redactor.clean(&cut::readable(&why)), REASON);
+        match self {
+            Outcome::Delivered => Outcome::Delivered,
+            Outcome::Later { after, why, answered } => Outcome::Later { after, why: clean(why), answered },
+            Outcome::Refused { why } => Outcome::Refused { why: clean(why) },
+            Outcome::Never { why } => Outcome::Never { why: clean(why) },
+        }
+    }
 }
 
 /// A message to be sent now.
@@ -114,7 +138,10 @@ struct Queue {
     /// The peer asked for it: the return of the network changes nothing.
     peer_wants_peace: bool,
     failures: u32,
+    /// How often the first message's peer could not do with it ...
     refusals: u32,
+    /// ... and how often it would not.
+    denials: u32,
     counts: Counts,
     trouble: Option<String>,
 }
@@ -246,12 +273,13 @@ impl Outbox {
             }
             Outcome::Later { after, why, answered } => {
                 queue.refusals += u32::from(answered);
-                queue.trouble = Some(why);
-                let pause = after.unwrap_or_default().min(LONGEST_WISH).max(pause(queue.failures, seq));
-                queue.failures += 1;
-                queue.not_before = Some(now.mono + pause);
-                queue.peer_wants_peace = after.is_some();
+                queue.failed(now, seq, after, why);
                 queue.refusals >= REFUSALS_MAX
+            }
+            Outcome::Refused { why } => {
+                queue.denials += 1;
+                queue.failed(now, seq, None, why);
+                queue.denials >= TRIES_MAX
             }
             Outcome::Never { why } => {
                 queue.trouble = Some(why);
@@ -318,10 +346,19 @@ impl Queue {
         ready.then(|| self.not_before.unwrap_or_default())
     }
 
+    /// A try was in vain; the next one is after a pause.
+    fn failed(&mut self, now: Moment, seq: u64, after: Option<Duration>, why: String) {
+        self.trouble = Some(why);
+        let pause = after.unwrap_or_default().min(LONGEST_WISH).max(pause(self.failures, seq));
+        self.failures += 1;
+        self.not_before = Some(now.mono + pause);
+        self.peer_wants_peace = after.is_some();
+    }
+
     fn take(&mut self, seq: u64, flight: Flight) {
         self.items.retain(|item| item.seq != seq);
         self.flight = flight;
-        self.refusals = 0;
+        (self.refusals, self.denials) = (0, 0);
     }
 
     fn is_in_flight(&self, item: &Item) -> bool {

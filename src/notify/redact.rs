@@ -3,7 +3,7 @@
 //! A program's last lines go to a chat where others read them, and programs print more than they should. Line: rather too
 //! much is hidden than too little.
 
-use crate::config::Secret;
+use crate::config::{Config, Secret};
 use std::collections::BTreeSet;
 
 /// What stands in the place of a secret.
@@ -29,6 +29,16 @@ impl Redactor {
         Redactor { values }
     }
 
+    /// Knows every secret of the configuration.
+    pub fn of(config: &Config) -> Redactor {
+        let host = &config.host;
+        let channels = host.notify.values().flat_map(super::request::secrets_of);
+        let apps = config.apps.values().flat_map(crate::config::App::secrets);
+        let others = host.listen.iter().filter_map(|listen| listen.token.as_ref());
+        let dns = host.duckdns.iter().map(|dns| &dns.token);
+        Redactor::new(host.variables.iter().chain(channels).chain(apps).chain(others).chain(dns))
+    }
+
     /// The text without them.
     pub fn clean(&self, text: &str) -> String {
         let mut clean = text.to_owned();
@@ -37,8 +47,41 @@ impl Redactor {
                 clean = clean.replace(value, HIDDEN);
             }
         }
-        clean.split_inclusive('\n').map(hide_what_looks_secret).collect()
+        without_keys(&clean).split_inclusive('\n').map(hide_what_looks_secret).collect()
     }
+}
+
+/// Private keys, from their first line to their last, become one line. Where the beginning was cut off, all that looks
+/// like the inside of one goes; where the end is missing, all the rest.
+fn without_keys(text: &str) -> String {
+    const MARK: &str = "PRIVATE KEY-----";
+    if !text.contains(MARK) {
+        return text.to_owned();
+    }
+    let mut kept: Vec<&str> = vec![];
+    let mut inside = false;
+    for line in text.split('\n') {
+        let (begins, ends) = (line.contains("-----BEGIN "), line.contains("-----END "));
+        if line.contains(MARK) {
+            if ends && !begins && !inside {
+                while kept.pop_if(|line| is_encoded(line)).is_some() {}
+            }
+            if !inside {
+                kept.push(HIDDEN);
+            }
+            inside = begins && !ends;
+        } else if !inside {
+            kept.push(line);
+        }
+    }
+    kept.join("\n")
+}
+
+/// As the inside of a key looks: base64, perhaps behind a prefix of the log's.
+fn is_encoded(line: &str) -> bool {
+    let last = line.split_whitespace().next_back().unwrap_or_default();
+    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    last.len() >= 2 && last.bytes().all(is_base64) && (last.len() >= 40 || last.len() == line.trim().len())
 }
 
 /// The parts of an address, or of a bot's token, that are secret by themselves.
@@ -53,9 +96,6 @@ fn parts(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn hide_what_looks_secret(line: &str) -> String {
-    if line.contains("PRIVATE KEY-----") {
-        return format!("{HIDDEN}\n");
-    }
     let line = hide_user_info(line);
     let line = hide_named_values(&line);
     hide_known_tokens(&line)
@@ -173,7 +213,12 @@ mod tests {
             ("the token is wrong", "the token is wrong"),
             ("unexpected token: ", "unexpected token: "),
             ("cloning with ghp_abcDEF123 now", "cloning with *** now"),
-            ("-----BEGIN RSA PRIVATE KEY-----", "***\n"),
+            ("-----BEGIN RSA PRIVATE KEY-----", "***"),
+            ("a\n-----BEGIN PRIVATE KEY-----\nMIIEvQ\nab==\n-----END PRIVATE KEY-----\nb\n", "a\n***\nb\n"),
+            ("\"key\": \"-----BEGIN PRIVATE KEY-----\\nMII\\n-----END PRIVATE KEY-----\"\nb", "***\nb"),
+            ("no key: a\nMIIEvQ\nab==\n-----END EC PRIVATE KEY-----\nb", "no key: a\n***\nb"),
+            ("a\n-----BEGIN OPENSSH PRIVATE KEY-----\nMIIEvQ\nab==", "a\n***"),
+            ("-----BEGIN PUBLIC KEY-----\nMII", "-----BEGIN PUBLIC KEY-----\nMII"),
             ("zwölf PASSWORD=ä€ß", "zwölf PASSWORD=***"),
         ];
         for (text, clean) in table {

@@ -65,8 +65,28 @@ pub struct Reply {
     pub status: u16,
     /// `Retry-After`.
     pub retry_after: Option<String>,
+    /// `X-RateLimit-Remaining`: how many requests it would still take.
+    pub quota_left: Option<String>,
+    /// `X-RateLimit-Reset`: when it takes more, in seconds since 1970.
+    pub quota_reset: Option<String>,
     /// The beginning of its body.
     pub body: Vec<u8>,
+}
+
+impl Reply {
+    fn says_too_often(&self) -> bool {
+        self.retry_after.is_some() || self.has_no_quota_left()
+    }
+
+    fn has_no_quota_left(&self) -> bool {
+        self.quota_left.as_deref().is_some_and(|left| left.trim() == "0")
+    }
+
+    fn until_it_takes_more(&self, now: WallTime) -> Option<Duration> {
+        let reset = self.quota_reset.as_deref().filter(|_| self.has_no_quota_left())?;
+        let at = reset.trim().parse::<i64>().ok()?.checked_mul(1000)?;
+        Some(WallTime(at).since(now))
+    }
 }
 
 impl Target {
@@ -90,16 +110,24 @@ impl Target {
     /// What an answer means.
     pub fn outcome(&self, reply: &Reply, now: WallTime) -> Outcome {
         let why = || {
-            let said = cut::line(&String::from_utf8_lossy(&reply.body), 200);
+            // First what is secret, of which a cut would leave the beginning.
+            let said = self.redactor().clean(&cut::readable(&String::from_utf8_lossy(&reply.body)));
+            let said = cut::line(&said, 200);
             let said = if said.is_empty() { said } else { format!(": {said}") };
-            self.redactor().clean(&format!("HTTP {}{said}", reply.status))
+            format!("HTTP {}{said}", reply.status)
         };
         match reply.status {
             200..=299 => Outcome::Delivered,
+            // GitHub says so when it was asked too often.
+            403 if reply.says_too_often() => {
+                Outcome::Later { after: self.told_to_wait(reply, now), why: why(), answered: false }
+            }
             408 | 429 => Outcome::Later { after: self.told_to_wait(reply, now), why: why(), answered: false },
             300..=399 => {
                 Outcome::Never { why: format!("HTTP {}: it lies elsewhere now; correct the address", reply.status) }
             }
+            // A proxy before it may say so while its peer is being started.
+            401 | 403 | 404 => Outcome::Refused { why: why() },
             400..=499 => Outcome::Never { why: why() },
             _ => Outcome::Later { after: self.told_to_wait(reply, now), why: why(), answered: true },
         }
@@ -116,7 +144,7 @@ impl Target {
             Target::Forge(_) => None,
         };
         let by_header = reply.retry_after.as_deref().and_then(|text| retry_after(text, now));
-        by_body.max(by_header)
+        by_body.max(by_header).or_else(|| reply.until_it_takes_more(now))
     }
 
     /// Knows the secrets that lead there.

@@ -6,7 +6,7 @@ use super::message::{CommitState, Message, Tone};
 use super::redact::Redactor;
 use crate::base::{ReleaseName, Span, WallTime};
 use crate::config::Occasion;
-use crate::control::DeployStatus;
+use crate::control::{DeployStatus, Phase};
 
 /// Lines of output that go with a message, and how many characters they may have together.
 const OUTPUT_LINES: usize = 12;
@@ -63,12 +63,14 @@ pub fn ended(ended: &Ended, at: WallTime, redactor: &Redactor) -> Option<Said> {
         }
         _ => return None,
     };
-    let mut text = ended.message.as_deref().map(|why| redactor.clean(why)).map(|why| cut::chars(&why, SENTENCE));
+    let clean = |printed: &str| redactor.clean(&cut::readable(printed));
+    let mut text = ended.message.as_deref().map(|why| cut::chars(&clean(why), SENTENCE));
     if ended.status == RollbackFailed {
         let advice = format!("A person is needed: `pintle show {}`, `pintle status {app}`.", ended.number.0);
         text = Some(text.map_or_else(|| advice.clone(), |text| format!("{text}\n{advice}")));
     }
-    let output: Vec<String> = ended.output.iter().map(|line| redactor.clean(line)).collect();
+    // All of it together: what is secret may have several lines.
+    let output: Vec<String> = clean(&ended.output.join("\n")).lines().map(str::to_owned).collect();
     let message = Message {
         event: event.into(),
         tone,
@@ -162,7 +164,10 @@ pub fn commit_state(ended: &Ended) -> (CommitState, String) {
     let step = ended.failed.map(|phase| format!(" in {phase}")).unwrap_or_default();
     match ended.status {
         DeployStatus::Success => (CommitState::Success, format!("live{took}")),
-        DeployStatus::Failed => (CommitState::Failure, format!("failed{step}, nothing changed")),
+        DeployStatus::Failed if ended.failed.is_none_or(|phase| phase < Phase::Migrate) => {
+            (CommitState::Failure, format!("failed{step}, nothing changed"))
+        }
+        DeployStatus::Failed => (CommitState::Failure, format!("failed{step}")),
         DeployStatus::RolledBack => (CommitState::Failure, format!("failed{step}, rolled back")),
         DeployStatus::RollbackFailed => (CommitState::Error, format!("failed{step}, and the rollback failed")),
         other => (CommitState::Error, other.to_string().replace('_', " ")),

@@ -38,12 +38,31 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After`.
     pub retry_after: Option<String>,
+    /// `X-RateLimit-Remaining`.
+    pub quota_left: Option<String>,
+    /// `X-RateLimit-Reset`.
+    pub quota_reset: Option<String>,
     /// The first 16 KiB.
     pub body: Vec<u8>,
 }
 
-/// Asks once. `Err`: no answer, in a sentence.
-pub fn call(call: Call<'_>) -> Result<Answer, String> {
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct NoAnswer {
+    /// In a sentence.
+    pub why: String,
+    /// No such request can ever be made: whoever tries again tries in vain.
+    pub unusable: bool,
+}
+
+impl From<String> for NoAnswer {
+    fn from(why: String) -> NoAnswer {
+        NoAnswer { why, unusable: false }
+    }
+}
+
+/// Asks once.
+pub fn call(call: Call<'_>) -> Result<Answer, NoAnswer> {
     let roots = match call.ca {
         Some(path) => RootCerts::new_with_certs(&certificates(path).map_err(|error| error.to_string())?),
         None => RootCerts::PlatformVerifier,
@@ -66,17 +85,23 @@ pub fn call(call: Call<'_>) -> Result<Answer, String> {
         "GET" => agent.run(request.body(()).map_err(|_| unusable())?),
         _ => agent.run(request.body(call.body).map_err(|_| unusable())?),
     };
-    let answer = answered.map_err(|error| in_words(&error))?;
+    let answer = answered.map_err(|error| match error {
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => unusable(),
+        error => NoAnswer::from(in_words(&error)),
+    })?;
     let status = answer.status().as_u16();
-    let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (retry_after, quota_left) = (header("retry-after"), header("x-ratelimit-remaining"));
+    let quota_reset = header("x-ratelimit-reset");
     let mut body = vec![];
     // The status is what counts: a body that breaks off changes nothing.
     let _ = answer.into_body().into_reader().take(BODY_MAX).read_to_end(&mut body);
-    Ok(Answer { status, retry_after, body })
+    Ok(Answer { status, retry_after, quota_left, quota_reset, body })
 }
 
-fn unusable() -> String {
-    "its address or a header cannot be used: it holds characters that may not stand there".into()
+fn unusable() -> NoAnswer {
+    let why = "its address or a header cannot be used: it holds characters that may not stand there".into();
+    NoAnswer { why, unusable: true }
 }
 
 fn certificates(path: &Path) -> io::Result<Vec<Certificate<'static>>> {

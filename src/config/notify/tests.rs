@@ -3,7 +3,7 @@ use crate::config::{Channel, Host, Occasion, Secret, Way};
 use std::time::Duration;
 
 fn host(scratch: &Scratch, text: &str) -> Result<Host, Vec<String>> {
-    scratch.write("etc/pintle.env", "URL=https://hooks.example/T/hunter2\nTOKEN=123:hunter2\nEMPTY=\nWORD=hunter2\n");
+    scratch.write("etc/pintle.env", "URL=https://hooks.example/T/hunter2\nTOKEN=123:hunter2\nEMPTY=\nWORD=hunter2\nSPACED=tk hunter2\nACCENT=tk_ühunter2\n");
     scratch.write("etc/pintle.toml", text);
     scratch.load().map(|loaded| loaded.config.host).map_err(|problems| brief(&problems))
 }
@@ -75,6 +75,14 @@ fn what_is_wrong_is_said_by_its_key_and_no_secret_is_shown() {
         ("[notify.slack]\nurl = { env = \"URL\" }\nchat = \"1\"", "notify.slack.chat: is not a known key"),
         ("[notify.telegram]\ntoken = { env = \"TOKEN\" }", "notify.telegram.chat: is missing"),
         ("[notify.telegram]\ntoken = { env = \"URL\" }\nchat = \"1\"", "notify.telegram.token: is not a bot's token"),
+        (
+            "[notify.ntfy]\ntopic = \"a\"\ntoken = { env = \"SPACED\" }",
+            "notify.ntfy.token: holds characters that no token",
+        ),
+        (
+            "[notify.ntfy]\ntopic = \"a\"\ntoken = { env = \"ACCENT\" }",
+            "notify.ntfy.token: holds characters that no token",
+        ),
         ("[notify.ntfy]\ntopic = \"a/b\"", "notify.ntfy.topic: \"a/b\" is not a topic"),
         ("[notify.ntfy]\ntopic = \"a\"\nserver = \"ntfy.sh\"", "notify.ntfy.server: \"ntfy.sh\" is not an address"),
         ("[notify.ntfy]\ntopic = \"a\"\non = []", "notify.ntfy.on: is empty"),
@@ -138,6 +146,17 @@ fn the_forges_api_is_derived_from_the_source() {
         ("git@github.com:o/n.git", "github", "https://api.github.com"),
         ("ssh://git@git.example:2222/o/n.git", "gitea", "https://git.example/api/v1"),
         ("https://gitlab.com/o/n.git", "gitlab", "https://gitlab.com/api/v4"),
+        ("https://GitHub.com/o/n.git", "github", "https://api.github.com"),
+        ("ssh://git@ssh.github.com:443/o/n.git", "github", "https://api.github.com"),
+        ("git@ssh.github.com:o/n.git", "github", "https://api.github.com"),
+        ("https://ghe.example/o/n.git", "github", "https://ghe.example/api/v3"),
+        ("git@ghe.example:o/n.git", "github", "https://ghe.example/api/v3"),
+        ("git@gitlab.com:o/n.git", "gitlab", "https://gitlab.com/api/v4"),
+        ("ssh://git@altssh.gitlab.com:443/o/n.git", "gitlab", "https://gitlab.com/api/v4"),
+        ("https://git.example:8443/o/n.git", "gitlab", "https://git.example:8443/api/v4"),
+        ("http://192.168.1.5:3000/o/n.git", "gitea", "http://192.168.1.5:3000/api/v1"),
+        ("http://forge:3000/o/n.git", "forgejo", "http://forge:3000/api/v1"),
+        ("git@git.example:o/n.git", "forgejo", "https://git.example/api/v1"),
     ];
     for (git, forge, api) in table {
         let status = app(git, forge, "").unwrap();

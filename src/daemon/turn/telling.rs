@@ -10,6 +10,7 @@ use crate::base::{AppName, Moment};
 use crate::config::{Config, Occasion};
 use crate::control::{Answer, ChannelView, DeployStatus, IncidentView};
 use crate::notify::incidents::{self, News};
+use crate::notify::outbox::Fact;
 use crate::notify::redact::Redactor;
 use crate::notify::wording::{self, Said};
 use crate::notify::{Body, CommitState, Deed, Ended, Gravity, Happening, Message, Outcome, StatusOf, Subject, Target};
@@ -36,6 +37,7 @@ impl World {
         happening: &Happening,
         actions: &mut Vec<Action>,
     ) -> Vec<Entry> {
+        let happening = &happening.cleaned(&self.mail.redactor);
         let mut entries = vec![];
         match happening {
             Happening::Ended(ended) => {
@@ -176,23 +178,25 @@ impl World {
 
     /// What became of a message that was sent.
     pub(super) fn sent(&mut self, now: Moment, channel: &str, seq: u64, outcome: Outcome, actions: &mut Vec<Action>) {
+        let outcome = outcome.cleaned(&self.mail.redactor);
         let before = self.mail.outbox.failures(channel);
+        let facts = self.mail.outbox.answered(now, channel, seq, outcome.clone());
+        let dropped = facts.iter().any(|fact| matches!(fact, Fact::Dropped { .. }));
         let said = match &outcome {
             Outcome::Delivered if before >= OUTAGE => {
                 Some((log::Level::Info, format!("notify {channel}: told again, after {before} failures")))
             }
-            Outcome::Later { why, .. } if before + 1 == OUTAGE => {
+            Outcome::Later { why, .. } | Outcome::Refused { why } | Outcome::Never { why } if dropped => {
+                Some((log::Level::Error, format!("notify {channel}: a message was refused and is dropped: {why}")))
+            }
+            Outcome::Later { why, .. } | Outcome::Refused { why } if before + 1 == OUTAGE => {
                 let text = format!("notify {channel}: nothing can be told now ({why}); it waits and is tried again");
                 Some((log::Level::Warn, text))
-            }
-            Outcome::Never { why } => {
-                Some((log::Level::Error, format!("notify {channel}: a message was refused and is dropped: {why}")))
             }
             _ => None,
         };
         actions.extend(said.map(|(level, text)| Action::Note { level, text }));
-        let entries: Vec<Entry> =
-            self.mail.outbox.answered(now, channel, seq, outcome).into_iter().map(Entry::Post).collect();
+        let entries: Vec<Entry> = facts.into_iter().map(Entry::Post).collect();
         if !entries.is_empty() {
             self.write_then(entries, Pending::Sent { channel: channel.into() }, actions);
         }
@@ -252,7 +256,7 @@ impl World {
     pub(in super::super) fn readdress(&mut self, now: Moment, config: &Config, actions: &mut Vec<Action>) {
         self.readdress_dns(now, config.host.duckdns.as_ref());
         self.mail.targets = targets(config);
-        self.mail.redactor = redactor(config);
+        self.mail.redactor = Redactor::of(config);
         let targets = &self.mail.targets;
         let gone = self.mail.outbox.keep_only(|channel| targets.contains_key(channel));
         let mut entries: Vec<Entry> = gone.into_iter().map(Entry::Post).collect();
@@ -297,16 +301,6 @@ fn targets(config: &Config) -> BTreeMap<String, Target> {
 
 fn forge_of(app: &AppName) -> String {
     format!("commit_status/{app}")
-}
-
-/// Knows every secret of the configuration.
-fn redactor(config: &Config) -> Redactor {
-    let host = &config.host;
-    let channels = host.notify.values().flat_map(crate::notify::request::secrets_of);
-    let apps = config.apps.values().flat_map(crate::config::App::secrets);
-    let others = host.listen.iter().filter_map(|listen| listen.token.as_ref());
-    let dns = host.duckdns.iter().map(|dns| &dns.token);
-    Redactor::new(host.variables.iter().chain(channels).chain(apps).chain(others).chain(dns))
 }
 
 /// A trouble's line in the journal.

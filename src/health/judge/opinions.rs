@@ -144,7 +144,7 @@ fn memory(readings: &Readings, thresholds: &Thresholds, standing: &dyn Fn(&str) 
             memory.total
         ),
         advice: "`pintle status` shows what each app holds; set memory_max, run fewer workers, or add swap; deploys wait \
-                 while it is critical",
+                 while it is critical and less than 512 MiB are available",
         patience: Patience { rise: 3, fall: 3 },
     });
     said.gauge("memory-pressure", readings.pressure.memory.clone(), |pressure| Opinion {
@@ -167,7 +167,7 @@ fn file_system(disk: &Disk, thresholds: &Thresholds, standing: &dyn Fn(&str) -> 
             about,
             what: format!("the disk at {mount} is {used:.0} % full, {free} are free"),
             advice: "remove what is not needed: old backups (`pintle backup prune`), old packages (`apt-get clean`), \
-                     logs; deploys are refused while it is critical",
+                     logs; deploys are refused while it is critical and less than 1 GiB is free",
             patience,
         }
     });
@@ -181,7 +181,8 @@ fn file_system(disk: &Disk, thresholds: &Thresholds, standing: &dyn Fn(&str) -> 
                 "the disk at {mount} has room for {} more files ({used:.0} % of its inodes taken)",
                 room.free
             ),
-            advice: "remove directories with very many small files (caches, sessions); space alone does not help",
+            advice: "remove directories with very many small files (caches, sessions); space alone does not help; \
+                     deploys are refused while it is critical and fewer than 10,000 are free",
             patience,
         }
     });

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Secret;
 use crate::notify::{Message, Tone};
 
 fn message(title: &str, tone: Tone) -> Body {
@@ -116,6 +117,63 @@ fn what_is_refused_is_dropped_and_counted_and_holds_up_nobody() {
         assert_eq!(facts.is_empty(), nth < REFUSALS_MAX, "{nth}");
         now = Moment { mono: outbox.deadline().unwrap_or(now.mono), ..now };
         outbox.due(now);
+    }
+}
+
+#[test]
+fn a_refusal_that_passes_loses_nothing_and_one_that_stays_is_not_asked_for_ever() {
+    // So many refusals, then it is taken: tries, sent, dropped.
+    let table = [(0, 1, 1, 0), (1, 2, 1, 0), (TRIES_MAX - 1, TRIES_MAX, 1, 0), (TRIES_MAX, TRIES_MAX, 0, 1)];
+    for (refusals, tries, sent, dropped) in table {
+        let mut outbox = Outbox::default();
+        let seq = put_as(&mut outbox, at(0), "CRITICAL", Tone::Critical);
+        let (mut now, mut tried) = (at(0), 0);
+        while outbox.sight("slack").waiting > 0 {
+            now = Moment { mono: outbox.deadline().unwrap(), ..now };
+            send(&mut outbox, now);
+            let outcome = match tried < refusals {
+                true => Outcome::Refused { why: "HTTP 404".into() },
+                false => Outcome::Delivered,
+            };
+            outbox.answered(now, "slack", seq, outcome);
+            tried += 1;
+        }
+        outbox.noted("slack");
+        let counts = outbox.sight("slack").counts;
+        assert_eq!((tried, counts.sent, counts.dropped), (tries, sent, dropped), "{refusals}");
+        assert!(tries == 1 || now.mono >= Duration::from_secs(3), "there is a pause before each");
+        // The next one has all its tries.
+        let next = put(&mut outbox, now, "b");
+        outbox.due(Moment { mono: outbox.deadline().unwrap(), ..now });
+        assert_eq!(outbox.answered(now, "slack", next, Outcome::Refused { why: "HTTP 404".into() }), []);
+    }
+}
+
+#[test]
+fn a_reason_is_shown_without_secrets_and_short() {
+    let redactor = Redactor::new(&[Secret(b"xyzzy-1234".to_vec())]);
+    let long = format!("{}xyzzy-1234", "x".repeat(REASON - 5));
+    let cut = format!("{}***", "x".repeat(REASON - 5));
+    let table = [
+        ("its command: exit 1: xyzzy-1234", "its command: exit 1: ***"),
+        ("DB_PASSWORD\u{1b}[0m: hunter2", "DB_PASSWORD: ***"),
+        (&*long, &*cut),
+    ];
+    for (why, clean) in table {
+        let why = || why.to_owned();
+        let outcomes = [
+            Outcome::Later { after: None, why: why(), answered: true },
+            Outcome::Refused { why: why() },
+            Outcome::Never { why: why() },
+        ];
+        for outcome in outcomes {
+            let (Outcome::Later { why, .. } | Outcome::Refused { why } | Outcome::Never { why }) =
+                outcome.cleaned(&redactor)
+            else {
+                panic!()
+            };
+            assert_eq!(why, clean);
+        }
     }
 }
 

@@ -272,6 +272,8 @@ fn answers_are_understood_and_no_secret_is_repeated_from_them() {
     let reply = |status, retry_after: Option<&str>, body: &str| Reply {
         status,
         retry_after: retry_after.map(str::to_owned),
+        quota_left: None,
+        quota_reset: None,
         body: body.as_bytes().to_vec(),
     };
     let waits = |outcome: Outcome| match outcome {
@@ -285,8 +287,16 @@ fn answers_are_understood_and_no_secret_is_repeated_from_them() {
         }
         for status in [301, 307, 400, 401, 403, 404, 410] {
             let outcome = target.outcome(&reply(status, None, &format!("no {SECRET}")), now);
-            assert!(matches!(&outcome, Outcome::Never { .. }), "{status} {outcome:?}");
+            match status {
+                401 | 403 | 404 => assert!(matches!(&outcome, Outcome::Refused { .. }), "{status} {outcome:?}"),
+                _ => assert!(matches!(&outcome, Outcome::Never { .. }), "{status} {outcome:?}"),
+            }
             assert!(!format!("{outcome:?} {target:?}").contains(SECRET), "{outcome:?}");
+        }
+        // Where a cut would go through the secret, or an escape sequence does.
+        for body in [format!("{}{SECRET}", "x".repeat(190)), format!("PASS\u{1b}[1mWORD\u{1b}[0m: {SECRET}")] {
+            let outcome = target.outcome(&reply(400, None, &body), now);
+            assert!(!format!("{outcome:?}").contains("hunter"), "{outcome:?}");
         }
         for status in [408, 429, 500, 502, 503] {
             assert_eq!(waits(target.outcome(&reply(status, None, ""), now)), None);
@@ -301,4 +311,33 @@ fn answers_are_understood_and_no_secret_is_repeated_from_them() {
     let mut ways = ways();
     assert_eq!(told(ways.remove(2), telegram), Some(5_000));
     assert_eq!(told(ways.remove(1), discord), Some(64_570));
+}
+
+#[test]
+fn a_403_of_a_rate_limit_is_waited_out_and_any_other_is_a_refusal() {
+    let now = WallTime(1_761_336_000_000);
+    let later = |seconds: Option<u64>| Some(seconds.map(Duration::from_secs));
+    type Row = (u16, Option<&'static str>, Option<&'static str>, Option<&'static str>, Option<Option<Duration>>);
+    let table: [Row; 9] = [
+        (403, Some("60"), None, None, later(Some(60))),
+        (403, None, Some("0"), Some("1761336090"), later(Some(90))),
+        (403, Some("7"), Some("0"), Some("1761336090"), later(Some(7))),
+        (403, None, Some("0"), None, later(None)),
+        (403, None, Some("0"), Some("99999999999999999"), later(None)),
+        (429, None, Some("0"), Some("1761336090"), later(Some(90))),
+        (403, None, Some("4999"), Some("1761336090"), None),
+        (403, None, None, None, None),
+        (404, None, Some("0"), None, None),
+    ];
+    let target = target(Way::Slack { url: url() });
+    for (status, retry_after, left, reset, expected) in table {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let (quota_left, quota_reset) = (owned(left), owned(reset));
+        let reply = Reply { status, retry_after: owned(retry_after), quota_left, quota_reset, body: vec![] };
+        match (target.outcome(&reply, now), expected) {
+            (Outcome::Later { after, answered: false, .. }, Some(expected)) => assert_eq!(after, expected, "{reply:?}"),
+            (Outcome::Refused { .. }, None) => {}
+            (other, _) => panic!("{reply:?}: {other:?}"),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::base::{AppName, CommitId, DeployId};
 use crate::config::Secret;
-use crate::control::{Phase, Trigger};
+use crate::control::Trigger;
 use crate::notify::Subject;
 use std::time::Duration;
 
@@ -82,6 +82,45 @@ fn a_failure_has_its_last_lines_and_no_secret_in_them() {
     assert_eq!(message.output.len(), OUTPUT_LINES);
     assert_eq!(message.output.last().unwrap(), "DB_PASSWORD=***");
     assert_eq!(message.output[10], "line 49 of ***");
+}
+
+#[test]
+fn what_an_escape_sequence_or_a_line_end_breaks_up_is_hidden_all_the_same() {
+    let key = ["-----BEGIN RSA PRIVATE KEY-----", "MIIEowIBAAKCAQEA", "hunter2x", "-----END RSA PRIVATE KEY-----"];
+    let table: [(&[&str], &[&str]); 4] = [
+        (&["DB_PASSWORD\u{1b}[0m: hunter2"], &["DB_PASSWORD: ***"]),
+        (&["\u{1b}[1mTO\u{1b}[0mKEN\u{1b}(B\u{1b}[m=hunter2 x"], &["TOKEN=*** x"]),
+        (&["said xyzzy\u{1b}[33m-1234\u{1b}[0m"], &["said ***"]),
+        (&[&["before"], key.as_slice(), &["after"]].concat(), &["before", "***", "after"]),
+    ];
+    let redactor = Redactor::new(&[Secret(b"xyzzy-1234".to_vec())]);
+    for (printed, told) in table {
+        let mut end = an_end(Deed::Deploy, DeployStatus::Failed, Some(Phase::Build));
+        end.output = printed.iter().map(|line| (*line).to_owned()).collect();
+        end.message = Some(printed.join("\n"));
+        let message = ended(&end, WallTime(7), &redactor).unwrap().message;
+        assert_eq!(message.output, told);
+        assert_eq!(message.text, Some(told.join("\n")));
+    }
+}
+
+#[test]
+fn a_commits_state_says_that_nothing_changed_only_where_that_is_so() {
+    use DeployStatus::{Cancelled, Failed, RollbackFailed, RolledBack, Success};
+    let table = [
+        (Success, None, CommitState::Success, "live in 1m12s"),
+        (Failed, None, CommitState::Failure, "failed, nothing changed"),
+        (Failed, Some(Phase::Test), CommitState::Failure, "failed in test, nothing changed"),
+        (Failed, Some(Phase::Rehearse), CommitState::Failure, "failed in rehearse, nothing changed"),
+        (Failed, Some(Phase::Migrate), CommitState::Failure, "failed in migrate"),
+        (Failed, Some(Phase::Verify), CommitState::Failure, "failed in verify"),
+        (RolledBack, Some(Phase::Verify), CommitState::Failure, "failed in verify, rolled back"),
+        (RollbackFailed, Some(Phase::Verify), CommitState::Error, "failed in verify, and the rollback failed"),
+        (Cancelled, None, CommitState::Error, "cancelled"),
+    ];
+    for (status, failed, state, description) in table {
+        assert_eq!(commit_state(&an_end(Deed::Deploy, status, failed)), (state, description.to_owned()));
+    }
 }
 
 #[test]

@@ -8,7 +8,26 @@ use std::sync::Arc;
 
 fn asked(url: &str, ca: Option<&Path>) -> Result<Answer, String> {
     let headers = [("Content-Type", "text/plain".to_owned())];
-    call(Call { method: "POST", url, headers: &headers, body: b"hello", ca })
+    call(Call { method: "POST", url, headers: &headers, body: b"hello", ca }).map_err(|silence| silence.why)
+}
+
+#[test]
+fn what_can_never_be_asked_is_told_from_what_may_be_answered_later() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let good = format!("http://{nobody}/s3cr3t");
+    let table = [
+        (good.as_str(), "Bearer tk_s3cr3t", false),
+        (&good, "Bearer tk\ns3cr3t", true),
+        (&good, "Bearer tk\r\nX-Evil: s3cr3t", true),
+        ("http://[s3cr3t/", "Bearer tk", true),
+        ("http://host name/s3cr3t", "Bearer tk", true),
+    ];
+    for (url, value, unusable) in table {
+        let headers = [("Authorization", value.to_owned())];
+        let silence = call(Call { method: "POST", url, headers: &headers, body: b"hello", ca: None }).unwrap_err();
+        assert_eq!(silence.unusable, unusable, "{url} {value:?}: {silence:?}");
+        assert!(!silence.why.contains("s3cr3t"), "{silence:?}");
+    }
 }
 
 /// Answers one connection: reads a request of five bytes of body, says `answer`.
@@ -55,9 +74,13 @@ fn encrypted(certificate: rcgen::Certificate, key: &KeyPair, times: usize) -> (S
 
 #[test]
 fn an_answer_comes_back_as_it_is_and_a_redirect_is_not_followed() {
-    let (url, server) = plain("HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nslow");
+    let (url, server) = plain(
+        "HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nX-RateLimit-Remaining: 0\r\nX-RateLimit-Reset: 1761336090\r\n\
+         Content-Length: 4\r\n\r\nslow",
+    );
     let answer = asked(&url, None).unwrap();
     assert_eq!((answer.status, answer.retry_after.as_deref(), &*answer.body), (429, Some("7"), &b"slow"[..]));
+    assert_eq!((answer.quota_left.as_deref(), answer.quota_reset.as_deref()), (Some("0"), Some("1761336090")));
     let request = server.join().unwrap();
     assert!(request.starts_with("POST /hook/s3cr3t HTTP/1.1\r\n") && request.ends_with("hello"), "{request}");
     assert!(request.to_lowercase().contains("content-length: 5\r\n"), "{request}");
