@@ -28,17 +28,20 @@ const KEPT: usize = 4 << 10;
 
 /// GETs `url` (`http://` or `https://`, by certificates that the system or the page's own file vouches for). No proxy
 /// is used, no connection kept, no redirect followed but those that the page allows.
+///
+/// What the page has to say must be there within `timeout`: status and headers, and the body (its first 64 KiB) where
+/// `contains` or `latency` is about it. A body that nobody asked for may hang or break off.
 pub fn http(url: &str, page: &Page, timeout: Duration) -> Result<(), Failure> {
     let began = Instant::now();
     let answer = get(url, page, timeout)?;
     judge(&answer, page, began.elapsed())?;
     match page.tls_days {
-        Some(days) => Ok(tls::lasts(url, days, timeout)?),
+        Some(days) => Ok(tls::lasts(url, days, began + timeout, timeout)?),
         None => Ok(()),
     }
 }
 
-/// GETs `path` from whatever listens on `address`.
+/// GETs `path` from whatever listens on `address`; the same counts as for [`http`].
 pub fn http_at(address: &Address, path: &str, page: &Page, timeout: Duration) -> Result<(), Failure> {
     let began = Instant::now();
     let answer = get_at(address, path, page, timeout)?;
@@ -86,14 +89,22 @@ fn get(url: &str, page: &Page, timeout: Duration) -> Result<Answer, String> {
     let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
     let mut body = Vec::new();
-    let read = answer.into_body().into_reader().take(BODY_MAX).read_to_end(&mut body);
-    Ok(Answer { status, headers, body, broken: read.err().map(|error| seen(&error, timeout)) })
+    let read = match needs_body(page, status) {
+        true => answer.into_body().into_reader().take(BODY_MAX).read_to_end(&mut body).map(drop),
+        false => Ok(()),
+    };
+    Ok(Answer { status, headers, body, broken: read.err().map(|error| unfinished(error, timeout)) })
+}
+
+/// Whether the body is looked at: where something is wanted of it, and where the status is wrong, for the reason.
+fn needs_body(page: &Page, status: u16) -> bool {
+    page.contains.is_some() || page.latency.is_some() || !page.expect.contains(&status)
 }
 
 fn get_at(address: &Address, path: &str, page: &Page, timeout: Duration) -> Result<Answer, String> {
     match address {
         Address::Tcp(address) => get(&format!("http://{}{path}", reachable(*address)), page, timeout),
-        Address::Unix(socket) => get_over_unix(socket, path, timeout).map_err(|error| seen(&error, timeout)),
+        Address::Unix(socket) => get_over_unix(socket, path, page, timeout).map_err(|error| seen(&error, timeout)),
     }
 }
 
@@ -123,10 +134,6 @@ fn agent_with(trusted: RootCerts) -> ureq::Agent {
 }
 
 fn judge(answer: &Answer, page: &Page, took: Duration) -> Result<(), Failure> {
-    // A body that breaks off is of interest only where it was asked for.
-    if let (Some(why), Some(_)) = (&answer.broken, &page.contains) {
-        return Err(why.clone().into());
-    }
     let text = String::from_utf8_lossy(&answer.body);
     let failure = |said: String| Err(Failure { said, output: kept(&text) });
     let line = first_line(&text);
@@ -134,6 +141,10 @@ fn judge(answer: &Answer, page: &Page, took: Duration) -> Result<(), Failure> {
         let told = if line.is_empty() { String::new() } else { format!(": {line}") };
         let expected: Vec<String> = page.expect.iter().map(ToString::to_string).collect();
         return failure(format!("HTTP {} instead of {}{told}", answer.status, expected.join(" or ")));
+    }
+    // Of an answer with the right status the body was read only where it was asked for.
+    if let Some(why) = &answer.broken {
+        return Err(why.clone().into());
     }
     if let Some(wanted) = page.contains.as_ref().filter(|wanted| !text.contains(wanted.as_str())) {
         return failure(format!("the answer does not contain {wanted:?} but begins {line:?}"));
@@ -191,6 +202,16 @@ fn seen(error: &io::Error, timeout: Duration) -> String {
     }
 }
 
+/// Why there is no more of a body.
+fn unfinished(error: io::Error, timeout: Duration) -> String {
+    let is_late = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+        || error.get_ref().is_some_and(|inner| matches!(inner.downcast_ref(), Some(ureq::Error::Timeout(_))));
+    match is_late {
+        true => format!("its body does not end in {}", Span(timeout)),
+        false => "its body breaks off".into(),
+    }
+}
+
 fn no_answer(timeout: Duration) -> String {
     format!("no answer in {}", Span(timeout))
 }
@@ -212,7 +233,7 @@ pub fn resolve(address: &str, timeout: Duration) -> Result<Vec<SocketAddr>, Stri
 }
 
 /// The little of HTTP/1.1 that one GET over a Unix socket takes: status, headers and the first 64 KiB of the body.
-fn get_over_unix(socket: &Path, path: &str, timeout: Duration) -> io::Result<Answer> {
+fn get_over_unix(socket: &Path, path: &str, page: &Page, timeout: Duration) -> io::Result<Answer> {
     let deadline = Instant::now() + timeout;
     if path.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} cannot be asked for")));
@@ -223,7 +244,7 @@ fn get_over_unix(socket: &Path, path: &str, timeout: Duration) -> io::Result<Ans
         env!("CARGO_PKG_VERSION")
     );
     (&stream.stream).write_all(request.as_bytes())?;
-    read_answer(stream)
+    read_answer(stream, page, timeout)
 }
 
 /// A stream that must have said everything by a deadline, however slowly it speaks.
@@ -243,7 +264,7 @@ impl Read for Deadlined {
     }
 }
 
-fn read_answer(mut stream: impl Read) -> io::Result<Answer> {
+fn read_answer(mut stream: impl Read, page: &Page, timeout: Duration) -> io::Result<Answer> {
     let strange = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP answer: {what}"));
     loop {
         let head = read_head(&mut stream)?;
@@ -262,12 +283,12 @@ fn read_answer(mut stream: impl Read) -> io::Result<Answer> {
         let chunked = header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
         let length = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(u64::MAX);
         let mut body = Vec::new();
-        if chunked {
-            read_chunks(&mut stream, &mut body)?;
-        } else {
-            stream.take(length.min(BODY_MAX)).read_to_end(&mut body)?;
-        }
-        return Ok(Answer { status, headers, body, broken: None });
+        let read = match (needs_body(page, status), chunked) {
+            (false, _) => Ok(()),
+            (true, true) => read_chunks(&mut stream, &mut body),
+            (true, false) => read_up_to(&mut stream, length, &mut body),
+        };
+        return Ok(Answer { status, headers, body, broken: read.err().map(|error| unfinished(error, timeout)) });
     }
 }
 
@@ -283,6 +304,15 @@ fn read_head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
         }
     }
     Ok(head)
+}
+
+/// As many bytes as were announced, at most those that are looked at; without an announcement up to the end.
+fn read_up_to(stream: &mut impl Read, length: u64, body: &mut Vec<u8>) -> io::Result<()> {
+    let read = stream.take(length.min(BODY_MAX)).read_to_end(body)? as u64;
+    match length == u64::MAX || read == length.min(BODY_MAX) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 fn read_chunks(stream: &mut impl Read, body: &mut Vec<u8>) -> io::Result<()> {

@@ -31,6 +31,8 @@ pub struct Unit {
     pub main_pid: u32,
     /// What its main process exited with last.
     pub exit_status: i32,
+    /// Its `Restart=`: `always`, `on-failure`, `no`.
+    pub restart: String,
     /// Its `RuntimeDirectory=`, as a path.
     pub runtime_dir: Option<PathBuf>,
 }
@@ -42,7 +44,7 @@ pub fn is_managed() -> bool {
 
 /// How `unit` stands; `None` where systemd does not run, or knows no such unit.
 pub fn show(unit: &str) -> io::Result<Option<Unit>> {
-    let names = "LoadState,ActiveState,SubState,Result,UnitFileState,MainPID,ExecMainStatus,RuntimeDirectory";
+    let names = "LoadState,ActiveState,SubState,Result,UnitFileState,MainPID,ExecMainStatus,Restart,RuntimeDirectory";
     Ok(properties(Some(unit), names)?.and_then(|properties| read(&properties)))
 }
 
@@ -61,7 +63,16 @@ pub fn properties(unit: Option<&str>, names: &str) -> io::Result<Option<BTreeMap
 
 /// Kills the main process, and no other: what it runs goes on, and `Restart=` brings it back.
 pub fn end_main(unit: &str) -> io::Result<()> {
-    systemctl(&["kill", "--signal=KILL", "--kill-whom=main", unit]).map(drop)
+    end_main_by(&mut systemctl, unit)
+}
+
+fn end_main_by(systemctl: &mut dyn FnMut(&[&str]) -> io::Result<String>, unit: &str) -> io::Result<()> {
+    let mut kill = |whom: &str| systemctl(&["kill", "--signal=KILL", whom, unit]).map(drop);
+    match kill("--kill-whom=main") {
+        // As it was called before systemd 252.
+        Err(error) if error.to_string().contains("unrecognized option") => kill("--kill-who=main"),
+        done => done,
+    }
 }
 
 /// Forgets that it failed, and starts it.
@@ -105,6 +116,7 @@ fn read(properties: &BTreeMap<String, String>) -> Option<Unit> {
         file_state: value("UnitFileState"),
         main_pid: value("MainPID").parse().unwrap_or(0),
         exit_status: value("ExecMainStatus").parse().unwrap_or(0),
+        restart: value("Restart"),
         runtime_dir: (!runtime_dir.is_empty()).then(|| Path::new("/run").join(runtime_dir)),
     })
 }
@@ -142,6 +154,7 @@ mod tests {
             ("Result", "watchdog"),
             ("MainPID", "1234"),
             ("ExecMainStatus", "9"),
+            ("Restart", "always"),
             ("RuntimeDirectory", "pintle"),
             ("LoadState", "loaded"),
             ("ActiveState", "active"),
@@ -155,6 +168,7 @@ mod tests {
             file_state: "enabled".into(),
             main_pid: 1234,
             exit_status: 9,
+            restart: "always".into(),
             runtime_dir: Some("/run/pintle".into()),
         };
         assert_eq!(known(&all), Some(expected));
@@ -162,6 +176,29 @@ mod tests {
         assert_eq!(known(&[]), None);
         let bare = known(&[("LoadState", "loaded"), ("ActiveState", "inactive"), ("MainPID", "x")]).unwrap();
         assert_eq!((bare.main_pid, bare.runtime_dir), (0, None));
+    }
+
+    #[test]
+    fn only_a_systemctl_that_does_not_know_the_option_is_asked_by_the_older_name() {
+        let ending = |refusal: &str| {
+            let mut asked = vec![];
+            let ended = end_main_by(
+                &mut |args| {
+                    asked.push(args.join(" "));
+                    match args[2] == "--kill-whom=main" && !refusal.is_empty() {
+                        true => Err(io::Error::other(format!("systemctl kill: exit 1: {refusal}"))),
+                        false => Ok(String::new()),
+                    }
+                },
+                "x.service",
+            );
+            (ended.is_ok(), asked)
+        };
+        let (whom, who) =
+            ("kill --signal=KILL --kill-whom=main x.service", "kill --signal=KILL --kill-who=main x.service");
+        assert_eq!(ending(""), (true, vec![whom.into()]));
+        assert_eq!(ending("systemctl: unrecognized option '--kill-whom=main'"), (true, vec![whom.into(), who.into()]));
+        assert_eq!(ending("Failed to kill unit: Access denied"), (false, vec![whom.into()]));
     }
 
     #[test]

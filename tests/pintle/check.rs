@@ -141,6 +141,24 @@ fn an_app_that_is_unwell_or_down_is_told() {
 }
 
 #[test]
+fn a_probe_of_a_service_that_was_stopped_on_purpose_finds_nothing_wrong() {
+    let world = World::with([dicom().worker("worker", &[])]).up();
+    world.shop().goes_live("v1");
+    world.pintle(&["stop", "shop", "web"]).exits(0);
+    world.wait("the service to be down", || {
+        let document = check(&world, &["--quick"]).1;
+        let services = document["apps"][0]["services"].as_array().unwrap().clone();
+        services.iter().any(|one| one["service"] == "web" && one["state"] == "down").then_some(())
+    });
+    for more in [&[][..], &["--quick"]] {
+        let (_, document) = check(&world, more);
+        assert_eq!(about_us(&document), [&Value::Null; 0], "{document:#}");
+    }
+    let table = world.pintle(&["check"]).stdout;
+    assert_eq!(table.matches("its service was stopped by a person").count(), 2, "{table}");
+}
+
+#[test]
 fn a_listener_that_hears_nothing_is_told() {
     let world = World::of_a_shop();
     let listener = i32::try_from(world.status().listener.pid.unwrap()).unwrap();

@@ -7,6 +7,7 @@ use super::probes;
 use crate::base::{AppName, ReleaseName, ServiceName};
 use crate::control::{AppState, AppView, ProbeView, RunState};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// One app as the `--json` document has it.
 #[derive(Debug, Serialize)]
@@ -37,12 +38,36 @@ pub fn look(cx: &Context<'_>, daemon: &Daemon, quick: bool) -> (Vec<AppSeen>, Ve
         findings.extend(view.map(told).unwrap_or_default());
         let mut probes = view.map(|view| view.probes.clone()).unwrap_or_default();
         if has_something_to_say(daemon, view) {
-            let asked = if quick { Ok(vec![]) } else { probes::ask(cx, &name) };
-            findings.extend(probes::findings(&name, view, &mut probes, asked));
+            findings.extend(heard(cx, &name, view, quick, &mut probes));
         }
         seen.push(AppSeen::of(name, view, probes));
     }
     (seen, findings)
+}
+
+/// What the probes say, now or - where it is to be `quick` - when the daemon last looked.
+fn heard(
+    cx: &Context<'_>,
+    name: &AppName,
+    view: Option<&AppView>,
+    quick: bool,
+    known: &mut Vec<ProbeView>,
+) -> Vec<Finding> {
+    let is_whole = view.is_some_and(|view| probes::stopped(view).next().is_none());
+    if quick && (is_whole || known.is_empty()) {
+        return probes::findings(name, view, known, &BTreeSet::new(), Ok(vec![]));
+    }
+    // Which probe is about which service only the definition knows.
+    let (at_rest, asked) = match probes::definition(cx, name) {
+        Ok(Some(app)) => {
+            let at_rest = probes::at_rest(&app, view);
+            let asked = if quick { Ok(vec![]) } else { probes::ask(&app, &at_rest) };
+            (at_rest, asked)
+        }
+        Ok(None) => (BTreeSet::new(), Ok(vec![])),
+        Err(failure) => (BTreeSet::new(), Err(failure)),
+    };
+    probes::findings(name, view, known, &at_rest, asked)
 }
 
 impl AppSeen {

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// A loop that turns answers a ping in a thousandth of this; it waits for no disk.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// `EX_CONFIG`: the unit does not start again after it.
+pub const CONFIGURATION: i32 = 78;
+
 /// What came of asking the daemon.
 #[derive(Debug)]
 pub enum Heard {
@@ -22,6 +25,8 @@ pub enum Heard {
     Nothing(Option<u32>),
     /// It says what this program does not understand.
     Unclear(String),
+    /// Somebody is there - it answered a ping, or took the connection and let it go - and does not say how it is.
+    Busy(String),
     /// Nobody is there.
     Nobody(String),
     /// We may not ask.
@@ -57,8 +62,8 @@ pub struct Daemon {
 impl Daemon {
     /// Asks it, and systemd when it does not answer.
     pub fn look(paths: &Paths) -> Daemon {
-        let heard = ask(paths);
-        if matches!(heard, Heard::Status(_) | Heard::Unclear(_) | Heard::Denied(_)) {
+        let heard = ask(paths, PATIENCE);
+        if matches!(heard, Heard::Status(_) | Heard::Unclear(_) | Heard::Busy(_) | Heard::Denied(_)) {
             return Daemon { heard, unit: None, unasked: None };
         }
         match unit::show(unit::DAEMON) {
@@ -98,7 +103,7 @@ impl Daemon {
                 let (pid, version, uptime) = (daemon.pid, &daemon.version, daemon.uptime_seconds);
                 return json!({"state": "up", "pid": pid, "version": version, "uptime_seconds": uptime});
             }
-            (Heard::Denied(_) | Heard::Unclear(_), _) => "unknown",
+            (Heard::Denied(_) | Heard::Unclear(_) | Heard::Busy(_), _) => "unknown",
             (Heard::Nothing(_) | Heard::Nobody(_), Some(Standing::Starting)) => "starting",
             (Heard::Nothing(_), _) => "silent",
             (Heard::Nobody(_), Some(Standing::Stopped | Standing::Stopping)) => "stopped",
@@ -128,6 +133,10 @@ impl Daemon {
                 let advice = "compare `pintle --version` with the program that runs: `pintle reexec` makes them one";
                 Finding::warning(about, format!("it answers with what is not understood: {why}"), advice)
             }
+            (Heard::Busy(why), _) => {
+                let advice = "look again in a moment: `pintle status`";
+                Finding::warning(about, format!("it is there, and does not say how it is: {why}"), advice)
+            }
             (_, Some(Standing::Starting)) => Finding::warning(about, "it is being started", log),
             (Heard::Nothing(_), _) => {
                 let what = format!("it hangs: no answer in {}", Span(PATIENCE));
@@ -136,7 +145,11 @@ impl Daemon {
             }
             (Heard::Nobody(_), Some(Standing::Stopped | Standing::Stopping)) => {
                 let advice = "`systemctl start pintle` starts it";
-                Finding::warning(about, "it was stopped on purpose, and the applications with it", advice)
+                let what = match self.unit.as_ref().is_some_and(|unit| unit.active == "failed") {
+                    true => "it was stopped on purpose, and killed because that took too long",
+                    false => "it was stopped on purpose, and the applications with it",
+                };
+                Finding::warning(about, what, advice)
             }
             (Heard::Nobody(heard), _) => {
                 let advice = format!("start it with `systemctl start pintle` (or `pintle run`); {log}");
@@ -159,33 +172,40 @@ fn said(status: &StatusReport) -> Vec<Finding> {
     std::iter::once(well).chain(status.notices.iter().map(notice)).collect()
 }
 
-fn ask(paths: &Paths) -> Heard {
+fn ask(paths: &Paths, patience: Duration) -> Heard {
     let socket = control_socket(&paths.runtime_dir);
-    let mut client = match Client::connect_within(&socket, PATIENCE) {
+    let mut client = match Client::connect_within(&socket, patience) {
         Ok(client) => client,
-        Err(error) => return unheard(error, None),
+        Err(error) => return unconnected(error),
     };
     let peer = client.peer();
     // The ping first: what the loop answers by itself. A status takes a look at every process.
-    let answered = client.ask(&Request::Ping, Some(PATIENCE)).and_then(|pong| match pong {
-        Answer::Pong => client.ask(&Request::Status { app: None }, Some(PATIENCE * 2)),
-        other => Ok(other),
-    });
+    let answered = match client.ask(&Request::Ping, Some(patience)) {
+        Ok(Answer::Pong) => client.ask(&Request::Status { app: None }, Some(patience * 2)),
+        Ok(other) => Ok(other),
+        Err(AskError::TimedOut) => return Heard::Nothing(peer),
+        Err(error) => Err(error),
+    };
     match answered {
         Ok(Answer::Status(status)) => Heard::Status(Box::new(status)),
         Ok(Answer::Error { message, .. }) => Heard::Unclear(message),
         Ok(_) => Heard::Unclear("an answer that does not fit the question".into()),
-        Err(error) => unheard(error, peer),
+        // Its loop turns: whatever holds the rest up, it is not ended for that.
+        Err(AskError::TimedOut) => Heard::Busy("it answers a ping, but takes too long to say more".into()),
+        Err(AskError::NotPermitted(error)) => Heard::Denied(error.to_string()),
+        Err(AskError::Unreachable(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Heard::Unclear(error.to_string())
+        }
+        // Too many are connected already, or it is just going: whoever took the connection is there.
+        Err(AskError::Unreachable(error)) => Heard::Busy(format!("it took the connection and closed it: {error}")),
     }
 }
 
-fn unheard(error: AskError, peer: Option<u32>) -> Heard {
+/// Why there is no connection.
+fn unconnected(error: AskError) -> Heard {
     match error {
-        AskError::TimedOut => Heard::Nothing(peer),
+        AskError::TimedOut => Heard::Nothing(None),
         AskError::NotPermitted(error) => Heard::Denied(error.to_string()),
-        AskError::Unreachable(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Heard::Unclear(error.to_string())
-        }
         AskError::Unreachable(error) => Heard::Nobody(error.to_string()),
     }
 }
@@ -193,11 +213,16 @@ fn unheard(error: AskError, peer: Option<u32>) -> Heard {
 /// What systemd's words mean.
 pub fn standing(unit: &Unit) -> Standing {
     match unit.active.as_str() {
-        "active" | "reloading" => Standing::Up,
-        "activating" => Standing::Starting,
+        "active" => Standing::Up,
+        // `reloading`: one program takes the place of another (`pintle reexec`).
+        "activating" | "reloading" => Standing::Starting,
         "deactivating" => Standing::Stopping,
-        // Not even a clean end is taken for an order: `Restart=always` would have started it again.
-        "inactive" if unit.result == "success" => Standing::Stopped,
+        // However its last run ended: one that is stopped while it waits to be started again keeps that result.
+        "inactive" => Standing::Stopped,
+        // What `Restart=always` does not start again after a time that ran out was being stopped.
+        "failed" if unit.restart == "always" && unit.result == "timeout" && unit.exit_status != CONFIGURATION => {
+            Standing::Stopped
+        }
         _ => Standing::Failed,
     }
 }
@@ -206,6 +231,9 @@ pub fn standing(unit: &Unit) -> Standing {
 mod tests {
     use super::super::super::findings::Level;
     use super::*;
+    use crate::control::wire;
+    use std::io::BufReader;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     fn unit(active: &str, result: &str) -> Unit {
         Unit { active: active.into(), result: result.into(), exit_status: 1, ..Unit::default() }
@@ -215,11 +243,12 @@ mod tests {
     fn only_what_somebody_stopped_counts_as_stopped() {
         let table = [
             ("active", "success", Standing::Up),
-            ("reloading", "success", Standing::Up),
+            ("reloading", "success", Standing::Starting),
             ("activating", "watchdog", Standing::Starting),
             ("deactivating", "success", Standing::Stopping),
             ("inactive", "success", Standing::Stopped),
-            ("inactive", "exit-code", Standing::Failed),
+            ("inactive", "exit-code", Standing::Stopped),
+            ("inactive", "signal", Standing::Stopped),
             ("failed", "exit-code", Standing::Failed),
             ("failed", "signal", Standing::Failed),
             ("", "", Standing::Failed),
@@ -227,6 +256,57 @@ mod tests {
         for (active, result, expected) in table {
             assert_eq!(standing(&unit(active, result)), expected, "{active} {result}");
         }
+    }
+
+    #[test]
+    fn what_is_always_started_again_and_failed_by_a_time_that_ran_out_was_being_stopped() {
+        let table = [
+            ("always", "timeout", 9, Standing::Stopped),
+            ("always", "timeout", 0, Standing::Stopped),
+            ("always", "timeout", 78, Standing::Failed),
+            ("always", "exit-code", 78, Standing::Failed),
+            ("always", "start-limit-hit", 1, Standing::Failed),
+            ("no", "timeout", 9, Standing::Failed),
+            ("on-failure", "timeout", 9, Standing::Failed),
+        ];
+        for (restart, result, exit_status, expected) in table {
+            let unit = Unit { restart: restart.into(), exit_status, ..unit("failed", result) };
+            assert_eq!(standing(&unit), expected, "{restart} {result} {exit_status}");
+        }
+        let unit = Unit { restart: "always".into(), ..unit("failed", "timeout") };
+        let daemon = Daemon { heard: Heard::Nobody("no".into()), unit: Some(unit), unasked: None };
+        assert!(daemon.is_stopped() && daemon.findings()[0].what.contains("on purpose, and killed"), "{daemon:?}");
+    }
+
+    /// A socket on which each connection is dealt with by `deal`; what is heard on it.
+    fn heard_of(name: &str, deal: impl FnOnce(UnixStream) + Send + 'static) -> Heard {
+        let dir = std::env::temp_dir().join(format!("pintle-check-{name}-{}", std::process::id()));
+        let paths = Paths { state_dir: dir.clone(), runtime_dir: dir.clone(), apps: vec![] };
+        std::fs::create_dir_all(&dir).unwrap();
+        let socket = control_socket(&dir);
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(socket).unwrap();
+        let server = std::thread::spawn(move || deal(listener.accept().unwrap().0));
+        let heard = ask(&paths, Duration::from_secs(1));
+        server.join().unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
+        heard
+    }
+
+    #[test]
+    fn whoever_takes_the_connection_or_answers_the_ping_is_there() {
+        let dropped = heard_of("dropped", drop);
+        assert!(matches!(&dropped, Heard::Busy(why) if why.contains("closed it")), "{dropped:?}");
+        let ponged = heard_of("ponged", |mut stream| {
+            let mut lines = BufReader::new(stream.try_clone().unwrap());
+            wire::receive::<Request>(&mut lines).unwrap();
+            wire::send(&mut stream, &Answer::Pong).unwrap();
+            // Nothing more is said, until whoever asked has gone.
+            while let Ok(Some(_)) = wire::line(&mut lines) {}
+        });
+        assert!(matches!(&ponged, Heard::Busy(why) if why.contains("answers a ping")), "{ponged:?}");
+        let mute = heard_of("mute", |stream| while let Ok(Some(_)) = wire::line(&mut BufReader::new(&stream)) {});
+        assert!(matches!(mute, Heard::Nothing(Some(_))), "{mute:?}");
     }
 
     #[test]
@@ -244,6 +324,7 @@ mod tests {
             (Heard::Nothing(None), Some(unit("activating", "x")), "starting", Level::Warning, "being started"),
             (denied, None, "unknown", Level::Warning, "permission denied"),
             (Heard::Unclear("x".into()), None, "unknown", Level::Warning, "not understood"),
+            (Heard::Busy("x".into()), None, "unknown", Level::Warning, "is there"),
         ];
         for (heard, unit, state, level, word) in table {
             let daemon = Daemon { heard, unit, unasked: None };

@@ -4,7 +4,7 @@
 //! would stop the applications. One that was stopped on purpose stays stopped.
 
 use super::super::findings::Finding;
-use super::daemon::{Daemon, Heard, Standing};
+use super::daemon::{CONFIGURATION, Daemon, Heard, Standing};
 use crate::base::Span;
 use crate::config::Paths;
 use crate::os::unit;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 const BACK: Duration = Duration::from_secs(30);
 /// Between two looks whether it is back.
 const PAUSE: Duration = Duration::from_millis(100);
-/// `EX_CONFIG`: the unit does not start again after it.
-const CONFIGURATION: i32 = 78;
+/// Before the second look at one that is not there: it may be between two programs, or two lives.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// What can be done about a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,11 @@ enum Remedy {
 /// Does what can be done, and looks again; what is to be said of it.
 pub fn repair(daemon: &mut Daemon, paths: &Paths, configured: bool) -> Option<Finding> {
     if remedy(daemon, configured) == Remedy::End {
-        // Once is not enough to be killed for: a machine that was suspended or out of memory needs a moment.
+        // Once is not enough to be killed for: a machine that was suspended or out of memory needs a moment. One that
+        // hangs was given it by the look itself.
+        if matches!(daemon.heard, Heard::Nobody(_)) {
+            std::thread::sleep(MOMENT);
+        }
         *daemon = Daemon::look(paths);
     }
     let (deed, done) = match remedy(daemon, configured) {
@@ -71,7 +75,7 @@ fn remedy(daemon: &Daemon, configured: bool) -> Remedy {
         };
     };
     match (&daemon.heard, super::daemon::standing(unit)) {
-        (Heard::Status(_) | Heard::Unclear(_) | Heard::Denied(_), _) => Remedy::None,
+        (Heard::Status(_) | Heard::Unclear(_) | Heard::Busy(_) | Heard::Denied(_), _) => Remedy::None,
         (_, Standing::Starting) => Remedy::Leave("systemd is starting it"),
         (_, Standing::Stopping) => Remedy::Leave("it is being stopped"),
         (Heard::Nothing(Some(pid)), _) if *pid != unit.main_pid => {
@@ -110,7 +114,11 @@ mod tests {
             (nobody(), unit("failed", "exit-code", 78), true, "start"),
             (nobody(), unit("failed", "exit-code", 78), false, "check-config"),
             (nobody(), unit("inactive", "success", 0), true, "on purpose"),
+            (nobody(), unit("inactive", "exit-code", 1), true, "on purpose"),
             (nobody(), unit("activating", "watchdog", 0), true, "starting"),
+            (nobody(), unit("reloading", "success", 0), true, "starting"),
+            (silent(Some(7)), unit("reloading", "success", 0), true, "starting"),
+            (Heard::Busy("?".into()), unit("active", "success", 0), true, "none"),
             (nobody(), None, true, "systemd's"),
             (Heard::Denied("no".into()), unit("active", "success", 0), true, "none"),
             (Heard::Unclear("?".into()), unit("active", "success", 0), true, "none"),

@@ -1,4 +1,4 @@
-//! `/proc/self/mounts`: what is mounted where, and whether it can be written to.
+//! `/proc/self/mountinfo`, and the older `/proc/self/mounts`: what is mounted where, and whether it can be written to.
 
 use super::Unfit;
 
@@ -9,6 +9,8 @@ pub struct Mount {
     pub device: String,
     pub point: String,
     pub kind: String,
+    /// The file system is, for everybody; a mount that only we see read-only (`ProtectSystem=`) does not count, where
+    /// the text tells them apart.
     pub read_only: bool,
 }
 
@@ -29,15 +31,28 @@ pub fn holding<'a>(mounts: &'a [Mount], path: &str) -> Option<&'a Mount> {
     mounts.iter().filter(|mount| holds(&mount.point)).max_by_key(|mount| mount.point.len())
 }
 
+/// What the kernel writes among the options of a file system that cannot be written to: since 6.12 `errors=remount-ro`
+/// shows as one of the last two on ext4, and leaves `rw` there.
+const READ_ONLY: [&str; 3] = ["ro", "emergency_ro", "shutdown"];
+
 fn mount(line: &str) -> Option<Mount> {
-    let mut fields = line.split(' ');
-    let mut next = || fields.next().filter(|field| !field.is_empty());
-    let (device, point, kind, options) = (next()?, next()?, next()?, next()?);
+    let (point, rest) = match line.split_once(" - ") {
+        // mountinfo: numbers, the root, the point, the mount's own options; after the dash the file system.
+        Some((mount, system)) => (mount.split(' ').nth(4)?, system.split(' ').collect::<Vec<_>>()),
+        // mounts: the same in another order, and the options of both in one.
+        None => {
+            let mut fields = line.split(' ').collect::<Vec<_>>();
+            let point = (fields.len() >= 4).then(|| fields.remove(1))?;
+            fields.swap(0, 1);
+            (point, fields)
+        }
+    };
+    let [kind, device, options, ..] = rest[..] else { return None };
     let point = unescape(point);
-    if !point.starts_with('/') {
+    if !point.starts_with('/') || kind.is_empty() || device.is_empty() || options.is_empty() {
         return None;
     }
-    let read_only = options.split(',').any(|option| option == "ro");
+    let read_only = options.split(',').any(|option| READ_ONLY.contains(&option));
     Some(Mount { device: unescape(device), point, kind: kind.into(), read_only })
 }
 

@@ -131,6 +131,29 @@ fn mounts_and_who_holds_a_path() {
 }
 
 #[test]
+fn read_only_is_what_the_file_system_is_and_not_what_we_alone_see() {
+    let table = [
+        ("26 1 179:2 / / rw,noatime shared:1 - ext4 /dev/mmcblk0p2 rw", false),
+        ("26 1 179:2 / / ro,noatime shared:1 master:2 - ext4 /dev/mmcblk0p2 rw,errors=remount-ro", false),
+        ("26 1 179:2 / / ro,noatime - ext4 /dev/mmcblk0p2 ro", true),
+        ("26 1 179:2 / / rw,noatime shared:1 - ext4 /dev/mmcblk0p2 ro,errors=remount-ro", true),
+        ("26 1 179:2 / / rw - ext4 /dev/mmcblk0p2 rw,emergency_ro,errors=remount-ro", true),
+        ("26 1 179:2 / / rw - ext4 /dev/mmcblk0p2 rw,shutdown", true),
+        ("/dev/mmcblk0p2 / ext4 rw,noatime 0 0", false),
+        ("/dev/mmcblk0p2 / ext4 ro,noatime 0 0", true),
+        ("/dev/mmcblk0p2 / ext4 rw,emergency_ro 0 0", true),
+        ("/dev/mmcblk0p2 / ext4 rw,noatime,shutdown 0 0", true),
+    ];
+    for (line, read_only) in table {
+        let (device, point, kind) = ("/dev/mmcblk0p2".into(), "/".into(), "ext4".into());
+        assert_eq!(mounts::mounts(line).unwrap(), [mounts::Mount { device, point, kind, read_only }], "{line}");
+    }
+    let spaced = "36 26 8:1 / /srv/my\\040data rw - ext4 /dev/sda1 rw\n36 26 8:1 / relative rw - ext4 /dev/sda1 rw\n";
+    let all = mounts::mounts(spaced).unwrap();
+    assert_eq!((all.len(), all[0].point.as_str()), (1, "/srv/my data"));
+}
+
+#[test]
 fn devices_and_their_wear() {
     let text = "    5345     2035   303234     4211     2321     3456   198712     9876        0     8000    14000\n";
     assert_eq!(block::written(text), Ok(Bytes(198_712 * 512)));

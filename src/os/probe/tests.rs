@@ -89,6 +89,38 @@ fn a_large_body_is_read_in_part() {
 }
 
 #[test]
+fn a_body_that_breaks_off_is_of_interest_only_where_it_was_asked_for() {
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n\"healthy\"";
+    assert_eq!(ask(half, &well()), Ok(()));
+    assert_eq!(said(ask(half, &containing("healthy"))), "its body breaks off");
+    assert_eq!(said(ask(half, &Page { latency: Some(LONG), ..well() })), "its body breaks off");
+    let sick = "HTTP/1.1 500 X\r\nContent-Length: 100\r\n\r\nno disk";
+    assert_eq!(said(ask(sick, &well())), "HTTP 500 instead of 200: no disk");
+}
+
+#[test]
+fn a_body_that_does_not_end_is_not_waited_for_unless_it_was_asked_for() {
+    /// Answers one, and keeps the connection until whoever asked hangs up.
+    fn answer_half(mut connection: impl Read + Write) {
+        read_head(&mut connection).unwrap();
+        connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhealthy").unwrap();
+        let _ = connection.read(&mut [0]);
+    }
+    let dir = scratch("hangs");
+    let (tcp, tcp_address) = sockets::private(&Address::Tcp("127.0.0.1:1".parse().unwrap()), &dir).unwrap();
+    let (unix, unix_address) = sockets::private(&Address::Unix("/x".into()), &dir).unwrap();
+    std::thread::spawn(move || TcpListener::from(tcp).incoming().for_each(|one| answer_half(one.unwrap())));
+    std::thread::spawn(move || UnixListener::from(unix).incoming().for_each(|one| answer_half(one.unwrap())));
+    for address in [tcp_address, unix_address] {
+        let begun = Instant::now();
+        assert_eq!(http_at(&address, "/", &well(), LONG), Ok(()), "{address}");
+        assert!(begun.elapsed() < LONG, "{address}");
+        assert_eq!(said(http_at(&address, "/", &containing("healthy"), SOON)), "its body does not end in 300ms");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
 fn who_does_not_speak_http_is_told() {
     for nonsense in ["SSH-2.0-OpenSSH_9.2\r\n\r\n", "HTTP/1.1 abc\r\n\r\n"] {
         let dir = scratch("nonsense");

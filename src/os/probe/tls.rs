@@ -33,9 +33,9 @@ pub(super) fn agent_that_trusts(ca: &Path) -> Result<ureq::Agent, String> {
 }
 
 /// Whether the certificate that `url`'s server shows counts for `days` more. Whether it is to be trusted was seen by
-/// whoever has just asked there.
-pub(super) fn lasts(url: &str, days: u32, timeout: Duration) -> Result<(), String> {
-    let ends = end_of_certificate(url, timeout)?;
+/// whoever has just asked there, of whose `timeout` what is left up to the `deadline` is left for this too.
+pub(super) fn lasts(url: &str, days: u32, deadline: Instant, timeout: Duration) -> Result<(), String> {
+    let ends = end_of_certificate(url, deadline, timeout)?;
     let left = ends.since(Moment::now().wall);
     if left >= A_DAY * days {
         return Ok(());
@@ -44,7 +44,7 @@ pub(super) fn lasts(url: &str, days: u32, timeout: Duration) -> Result<(), Strin
     Err(format!("its certificate ends in {left} days ({ends}), and should count for {days} more: renew it"))
 }
 
-fn end_of_certificate(url: &str, timeout: Duration) -> Result<crate::base::WallTime, String> {
+fn end_of_certificate(url: &str, deadline: Instant, timeout: Duration) -> Result<crate::base::WallTime, String> {
     let rest = url.strip_prefix("https://").ok_or("it speaks no TLS")?;
     let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
     let authority = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
@@ -53,9 +53,9 @@ fn end_of_certificate(url: &str, timeout: Duration) -> Result<crate::base::WallT
     let host = place.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']).to_owned();
     let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
     let mut tls = ClientConnection::new(Arc::new(config()?), name).map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + timeout;
+    let left = deadline.saturating_duration_since(Instant::now());
     let mut last = format!("{place} has no address");
-    for address in resolve(&place, timeout)? {
+    for address in resolve(&place, left).map_err(|why| if left.is_zero() { no_answer(timeout) } else { why })? {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         match TcpStream::connect_timeout(&address, left) {
             Ok(stream) => return shown(&mut tls, stream, deadline, timeout),

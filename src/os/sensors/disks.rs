@@ -19,7 +19,7 @@ pub struct Watched {
 
 /// Each file system once.
 pub(super) fn disks(texts: &Texts, watched: &[Watched]) -> Vec<Disk> {
-    let mounts = parsed(texts.read("proc/self/mounts"), mounts::mounts);
+    let mounts = parsed(mounted(texts), mounts::mounts);
     let mut disks: Vec<Disk> = vec![];
     for one in watched {
         let path = nearest(&one.path);
@@ -45,6 +45,14 @@ pub(super) fn disks(texts: &Texts, watched: &[Watched]) -> Vec<Disk> {
         });
     }
     disks
+}
+
+/// mountinfo, which tells what the file system is from what we alone see of it; a copied `/proc` may only have the other.
+fn mounted(texts: &Texts) -> Reading<String> {
+    match texts.read("proc/self/mountinfo") {
+        Reading::Unsupported => texts.read("proc/self/mounts"),
+        read => read,
+    }
 }
 
 /// The path itself or the nearest parent that is there, without links.

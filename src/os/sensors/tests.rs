@@ -8,7 +8,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 fn board(name: &str) -> Readings {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boards").join(name);
+    look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boards").join(name))
+}
+
+fn look(root: &Path) -> Readings {
     Sensors::below(root).look(&[Watched { path: "/".into(), must_be_writable: true }])
 }
 
@@ -81,6 +84,20 @@ fn boards_in_trouble_are_found_to_be() {
     assert_eq!(found(&broken), [("read-only:/".into(), Level::Critical), ("ext4:mmcblk0p2".into(), Level::Warning)]);
     let Disk { device, read_only, .. } = &broken.disks[0];
     assert_eq!((device.as_str(), read_only), ("/dev/mmcblk0p2", &Reading::Value(true)));
+}
+
+#[test]
+fn a_mount_that_only_we_see_read_only_is_no_disk_that_failed() {
+    let root = Root::new("mountinfo");
+    let read_only = |line: &str| {
+        root.write("proc/self/mountinfo", line.as_bytes());
+        look(&root.0).disks.remove(0).read_only
+    };
+    root.write("proc/self/mounts", b"/dev/sda1 / ext4 ro 0 0\n");
+    assert_eq!(read_only("26 1 8:1 / / ro,noatime shared:1 - ext4 /dev/sda1 rw\n"), Reading::Value(false));
+    assert_eq!(read_only("26 1 8:1 / / rw,noatime shared:1 - ext4 /dev/sda1 rw,emergency_ro\n"), Reading::Value(true));
+    fs::remove_file(root.0.join("proc/self/mountinfo")).unwrap();
+    assert_eq!(look(&root.0).disks[0].read_only, Reading::Value(true), "where there is only the older file");
 }
 
 /// A root of its own, gone with the test.

@@ -86,6 +86,35 @@ fn one_that_was_stopped_on_purpose_stays_stopped() {
 
 #[test]
 #[ignore = "needs root, debootstrap and systemd-container"]
+fn one_that_was_stopped_while_it_waited_to_be_started_again_stays_stopped() {
+    let board = Board::installed(&furniture::shop()).drop_in("[Service]\nRestartSec=1h\n").started();
+    board.signal("KILL", board.daemon());
+    board.machine.wait("systemd to wait", || (board.machine.property("SubState") == "auto-restart").then_some(()));
+    let said = check(&board);
+    assert!(said.contains("left alone: systemd is starting it"), "{said}");
+    board.machine.systemctl("stop pintle.service");
+    assert_eq!(board.machine.property("ActiveState"), "inactive");
+    let said = check(&board);
+    assert!(said.contains("left alone: it was stopped on purpose"), "{said}");
+    assert_eq!(board.machine.property("ActiveState"), "inactive");
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and systemd-container"]
+fn one_that_had_to_be_killed_at_its_stop_stays_stopped() {
+    let drop_in = format!("{NO_WATCHDOG}TimeoutStopSec=1s\n");
+    let board = Board::installed(&furniture::shop()).drop_in(&drop_in).started();
+    board.signal("STOP", board.daemon());
+    board.machine.systemctl("stop pintle.service");
+    let stood = (board.machine.property("ActiveState"), board.machine.property("Result"));
+    assert_eq!(stood, ("failed".into(), "timeout".into()));
+    let said = check(&board);
+    assert!(said.contains("left alone: it was stopped on purpose"), "{said}");
+    assert_eq!(board.machine.property("ActiveState"), "failed");
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and systemd-container"]
 fn one_that_failed_is_started_and_adopts_what_runs() {
     let unit = "[Service]\nRestart=no\n";
     let board = Board::installed(&furniture::shop()).drop_in(unit).started();
