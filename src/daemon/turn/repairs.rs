@@ -248,3 +248,6 @@ fn stable_at(app: &AppWorld, service: &ServiceName) -> Option<Duration> {
 fn ends(app: &AppName, service: &ServiceName) -> Subject {
     Subject::app(app, &format!("ends/{service}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,3 +260,6 @@ fn run_view(run: &Run) -> ScheduleRunView {
         message: ended.and_then(|(outcome, _)| outcome.message()).map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests;
