@@ -41,6 +41,17 @@ pub(super) fn read(section: Option<&Section<'_>>) -> Repair {
 /// The kinds of units that can be restarted to some effect.
 const KINDS: [&str; 4] = [".service", ".socket", ".mount", ".target"];
 
+/// Units whose start ends what runs on the host; as a repair there is `reboot`.
+const THE_HOST: [&str; 7] = [
+    "reboot.target",
+    "poweroff.target",
+    "halt.target",
+    "kexec.target",
+    "shutdown.target",
+    "rescue.target",
+    "emergency.target",
+];
+
 /// A unit's whole name; never ours.
 fn unit(text: &str) -> Result<String, Misread> {
     let plain = |c: char| c.is_ascii_alphanumeric() || ":_.@\\-".contains(c);
@@ -50,6 +61,12 @@ fn unit(text: &str) -> Result<String, Misread> {
     }
     if text.starts_with("pintle") {
         return Err(Misread::new("is Pintle itself", "leave it out: it repairs itself by other means"));
+    }
+    if THE_HOST.contains(&text) {
+        return Err(Misread::new(
+            "ends all that runs on the host",
+            "write reboot = true for a reboot, and leave it out",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -66,6 +83,9 @@ mod tests {
         for bad in ["", "postgresql", ".service", "--force.service", "a b.service", "a/../b.service", "pintle.service"]
         {
             assert!(unit(bad).is_err(), "{bad:?}");
+        }
+        for grave in THE_HOST.into_iter().chain(["pintle-health.service", "pintle-health.timer"]) {
+            assert!(unit(grave).is_err(), "{grave:?}");
         }
     }
 }

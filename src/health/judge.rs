@@ -14,7 +14,7 @@ mod wear;
 pub use crate::config::{Limits, Thresholds};
 
 use super::board::Readings;
-use opinions::Opinion;
+use opinions::{Opinion, Unknown};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use wear::Wear;
@@ -71,6 +71,8 @@ pub enum Change {
 pub struct Judge {
     gauges: BTreeMap<String, Gauge>,
     wear: Wear,
+    /// What the last look could say nothing of.
+    unknown: Vec<Unknown>,
 }
 
 /// One thing that may be found.
@@ -106,7 +108,8 @@ impl Judge {
             self.keep(about, gauge);
         }
         // Nothing is known of these now: they stay as they are.
-        let is_unknown = |about: &str| said.unknown.iter().any(|unknown| unknown.covers(about));
+        self.unknown = said.unknown;
+        let is_unknown = |about: &str| self.unknown.iter().any(|unknown| unknown.covers(about));
         let (unknown, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             gone.into_iter().partition(|(about, _)| is_unknown(about));
         self.gauges.extend(unknown);
@@ -126,6 +129,11 @@ impl Judge {
     /// How grave what stands about this is.
     pub fn level(&self, about: &str) -> Level {
         self.gauges.get(about).map_or(Level::Ok, |gauge| gauge.level)
+    }
+
+    /// It stands, is about to, or nothing is known of it: whoever was told of it hears of no end yet.
+    pub fn may_stand(&self, about: &str) -> bool {
+        self.gauges.contains_key(about) || self.unknown.iter().any(|unknown| unknown.covers(about))
     }
 
     fn keep(&mut self, about: String, gauge: Gauge) {

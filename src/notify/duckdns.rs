@@ -35,7 +35,11 @@ impl Teller {
     /// Begins, if it is due.
     pub fn begin(&mut self, now: Moment) -> bool {
         let due = self.deadline().is_some_and(|at| at <= now.mono);
-        self.is_under_way |= due;
+        if due {
+            // Whatever comes from here on is a change meanwhile.
+            self.next = None;
+            self.is_under_way = true;
+        }
         due
     }
 
@@ -53,7 +57,7 @@ impl Teller {
             failures => AGAIN.saturating_mul(1 << failures.min(10).saturating_sub(1)).min(every.max(AGAIN)),
         };
         // A change of the address while it was told is told too.
-        if self.next.is_none_or(|at| at <= now.mono) {
+        if self.next.is_none() {
             self.next = Some(now.mono + pause);
         }
         self.last = Some((now.wall, result));
@@ -82,5 +86,34 @@ pub fn outcome(reply: &Reply) -> Result<(), String> {
         (200, Some("KO")) => Err("it answers KO: the subdomain is not the token's, or one of the two is wrong".into()),
         (200, _) => Err("it does not answer OK".into()),
         (status, _) => Err(format!("HTTP {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment { mono: Duration::from_secs(seconds), wall: WallTime(0) }
+    }
+
+    #[test]
+    fn a_change_of_the_address_while_it_is_told_is_told_too() {
+        let every = Duration::from_secs(300);
+        for (hurries, result, next) in [
+            (false, Ok(()), 320),
+            (true, Ok(()), 15),
+            (false, Err("no route".to_string()), 80),
+            (true, Err("no route".to_string()), 15),
+        ] {
+            let mut teller = Teller::new(at(10));
+            assert!(teller.begin(at(10)) && !teller.begin(at(10)));
+            if hurries {
+                teller.hurry(at(15));
+            }
+            assert_eq!(teller.deadline(), None, "one at a time");
+            teller.ended(at(20), every, result.clone());
+            assert_eq!(teller.deadline(), Some(Duration::from_secs(next)), "{hurries} {result:?}");
+        }
     }
 }

@@ -33,6 +33,8 @@ pub enum Fact {
 #[derive(Debug, Clone, Default)]
 pub struct Incidents {
     open: BTreeMap<String, Incident>,
+    /// What is less grave by now than it was told, and how grave it is.
+    eased: BTreeMap<String, Gravity>,
 }
 
 /// What is to be done about a happening.
@@ -49,7 +51,7 @@ pub enum News {
 impl Incidents {
     /// As an earlier daemon knew them.
     pub fn remembered(known: impl IntoIterator<Item = Incident>) -> Incidents {
-        Incidents { open: known.into_iter().map(|open| (open.subject.clone(), open)).collect() }
+        Incidents { open: known.into_iter().map(|open| (open.subject.clone(), open)).collect(), eased: BTreeMap::new() }
     }
 
     /// Judges a happening.
@@ -57,8 +59,18 @@ impl Incidents {
         match happening {
             Happening::Ended(_) => News::None,
             Happening::Trouble { about, app, gravity, what, .. } => {
+                let known = self.open.get_mut(about.as_str());
+                if let Some(known) = known.filter(|known| *gravity < known.gravity) {
+                    // An app's first word is mild also where another daemon told grave ones: it did not ease.
+                    if app.is_none() {
+                        known.what.clone_from(what);
+                        self.eased.insert(known.subject.clone(), *gravity);
+                    }
+                    return News::None;
+                }
+                let has_eased = self.eased.remove(about.as_str()).is_some();
                 let known = self.open.get(about.as_str());
-                if known.is_some_and(|known| known.gravity >= *gravity) {
+                if known.is_some_and(|known| known.gravity == *gravity && !has_eased) {
                     return News::None;
                 }
                 let since = known.map_or(now, |known| known.since);
@@ -67,13 +79,26 @@ impl Incidents {
                 self.open.insert(open.subject.clone(), open.clone());
                 News::Opened(open)
             }
-            Happening::Recovered { about, .. } => self.open.remove(about.as_str()).map_or(News::None, News::Closed),
+            Happening::Recovered { about, .. } => {
+                self.eased.remove(about.as_str());
+                self.open.remove(about.as_str()).map_or(News::None, News::Closed)
+            }
         }
     }
 
     /// Everything that is wrong, by subject.
     pub fn iter(&self) -> impl Iterator<Item = &Incident> {
         self.open.values()
+    }
+
+    /// People were told that this is wrong, and not yet that it is over.
+    pub fn is_open(&self, about: &Subject) -> bool {
+        self.open.contains_key(about.as_str())
+    }
+
+    /// How grave it is by now; never more than it was told with.
+    pub fn gravity_now(&self, open: &Incident) -> Gravity {
+        self.eased.get(&open.subject).copied().unwrap_or(open.gravity)
     }
 
     /// What is wrong with the board.
@@ -86,6 +111,7 @@ impl Incidents {
         let gone = self.open.iter().filter(|(_, open)| open.app.as_ref().is_some_and(&is_gone));
         let gone: Vec<String> = gone.map(|(subject, _)| subject.clone()).collect();
         self.open.retain(|subject, _| !gone.contains(subject));
+        self.eased.retain(|subject, _| !gone.contains(subject));
         gone
     }
 }
@@ -124,6 +150,50 @@ mod tests {
         assert!(!opened(next.judge(&trouble(Gravity::Critical), at)));
         assert!(matches!(next.judge(&well, at), News::Closed(_)));
         assert_eq!(next.judge(&well, at), News::None);
+    }
+
+    #[test]
+    fn what_eased_and_gets_as_grave_again_is_told_again() {
+        use Gravity::{Critical, Warning};
+        let mut incidents = Incidents::default();
+        let table = [
+            (Critical, true),
+            (Critical, false),
+            (Warning, false),
+            (Warning, false),
+            (Critical, true),
+            (Critical, false),
+        ];
+        for (at, (gravity, is_told)) in table.into_iter().enumerate() {
+            let news = incidents.judge(&trouble(gravity), WallTime(0));
+            assert_eq!(matches!(news, News::Opened(_)), is_told, "{at}");
+            let open = incidents.iter().next().unwrap();
+            assert_eq!((open.gravity, incidents.gravity_now(open)), (Critical, gravity), "{at}");
+        }
+        // The all-clear forgets that it had eased; a sentence that eased is what is shown.
+        let mild = |what: &str| {
+            let (about, gravity) = (Subject::host("temperature"), Warning);
+            Happening::Trouble { about, app: None, gravity, what: what.into(), advice: None }
+        };
+        incidents.judge(&mild("warm"), WallTime(0));
+        assert_eq!(incidents.iter().next().unwrap().what, "warm");
+        let well = Happening::Recovered { about: Subject::host("temperature"), app: None, what: "cool".into() };
+        incidents.judge(&well, WallTime(0));
+        assert!(matches!(incidents.judge(&trouble(Critical), WallTime(0)), News::Opened(_)));
+        assert_eq!(incidents.judge(&trouble(Critical), WallTime(0)), News::None);
+    }
+
+    #[test]
+    fn the_mild_first_word_of_a_next_daemon_about_an_app_is_no_easing() {
+        let app = AppName::new("shop").unwrap();
+        let unwell = |gravity: Gravity| {
+            let about = Subject::app(&app, "health");
+            Happening::Trouble { about, app: Some(app.clone()), gravity, what: "x".into(), advice: None }
+        };
+        let mut incidents = Incidents::default();
+        incidents.judge(&unwell(Gravity::Critical), WallTime(0));
+        assert_eq!(incidents.judge(&unwell(Gravity::Warning), WallTime(0)), News::None);
+        assert_eq!(incidents.judge(&unwell(Gravity::Critical), WallTime(0)), News::None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub const BEGINNINGS_IN_SNAPSHOT: usize = 1_000;
 /// How many deploys per app a snapshot tells the outcome of.
 pub const ATTEMPTS_IN_SNAPSHOT: usize = 50;
 /// How many reboots of the host for the sake of an app are kept.
-pub const REBOOTS_KEPT: usize = 20;
+pub const REBOOTS_KEPT: usize = 24;
 /// How many hours of how the board was a snapshot carries: those that are in no day yet, and some more.
 pub const HOURS_IN_SNAPSHOT: usize = 60;
 /// How many such days.

@@ -40,6 +40,8 @@ pub enum Leave {
     Now,
     /// Something else is under way; what is due waits for its end, or for a moment.
     Later(Option<Duration>),
+    /// Something is under way that must be alone with the data: what is due waits for its end, and what runs is ended.
+    Alone,
     /// The app is not meant to run: what is due passes by, and what runs is ended.
     No,
 }
@@ -119,6 +121,8 @@ pub enum Order {
     Failed { name: ScheduleName, why: String, first: bool },
     /// It went well again.
     Recovered { name: ScheduleName },
+    /// It had failed, and is not there any more.
+    Gone { name: ScheduleName },
 }
 
 #[derive(Debug, Clone)]
@@ -197,6 +201,10 @@ impl Agenda {
                 false => drop(self.known.insert(planned.schedule.name.clone(), planned.row(clock))),
             }
         }
+        // Also what an earlier daemon told of, and what went while no daemon ran.
+        let went_well = |run: &Run| matches!(&run.ended, Some((Outcome::Well, _)));
+        let gone = self.known.iter().filter(|(_, row)| row.run.as_ref().is_some_and(|run| !went_well(run)));
+        orders.extend(gone.map(|(name, _)| Order::Gone { name: name.clone() }));
         orders
     }
 
@@ -223,6 +231,7 @@ impl Agenda {
                         self.held_up_until = [self.held_up_until, until].into_iter().flatten().min();
                         continue;
                     }
+                    (Leave::Alone, None) => continue,
                     (Leave::Now, None) => {
                         let before = planned.counted();
                         planned.pass_by(clock);
@@ -264,9 +273,14 @@ impl Agenda {
     /// A run that was to begin must wait all the same: as if it had not been its time yet.
     pub fn put_off(&mut self, clock: &Clock, run: u64) -> Option<Order> {
         let is_it = |planned: &&mut Planned| planned.under_way.as_ref().is_some_and(|under_way| under_way.run == run);
+        if let Some(at) = self.dropped.iter_mut().position(|planned| is_it(&planned)) {
+            let mut gone = self.dropped.swap_remove(at);
+            gone.undo_beginning();
+            self.known.insert(gone.schedule.name.clone(), gone.row(clock));
+            return Some(gone.remember(clock));
+        }
         let planned = self.planned.iter_mut().find(is_it)?;
-        let Before { from, from_mono, due, last } = planned.under_way.take()?.before;
-        (planned.from, planned.from_mono, planned.due, planned.last) = (from, from_mono, due, last);
+        planned.undo_beginning();
         Some(planned.remember(clock))
     }
 
@@ -275,7 +289,8 @@ impl Agenda {
         let is_it = |planned: &Planned| planned.under_way.as_ref().is_some_and(|under_way| under_way.run == run);
         if let Some(at) = self.dropped.iter().position(is_it) {
             let mut gone = self.dropped.swap_remove(at);
-            let orders = gone.ended(clock, outcome);
+            let mut orders = gone.ended(clock, outcome);
+            orders.extend(gone.is_failing.then(|| Order::Gone { name: gone.schedule.name.clone() }));
             self.known.insert(gone.schedule.name.clone(), gone.row(clock));
             return orders;
         }
@@ -441,9 +456,21 @@ impl Planned {
         Order::Begin { schedule: self.schedule.clone(), run, row }
     }
 
+    fn undo_beginning(&mut self) {
+        let Some(UnderWay { before: Before { from, from_mono, due, last }, .. }) = self.under_way.take() else {
+            return;
+        };
+        (self.from, self.from_mono, self.due, self.last) = (from, from_mono, due, last);
+    }
+
     fn end_without_leave(&mut self, leave: Leave) -> Option<Order> {
-        let under_way = self.under_way.as_mut().filter(|one| leave == Leave::No && one.is_asked_to_end.is_none())?;
-        under_way.is_asked_to_end = Some("ended because the app, or the daemon, was stopped".into());
+        let why = match leave {
+            Leave::No => "ended because the app, or the daemon, was stopped",
+            Leave::Alone => "ended because a deployment stopped the app",
+            Leave::Now | Leave::Later(_) => return None,
+        };
+        let under_way = self.under_way.as_mut().filter(|one| one.is_asked_to_end.is_none())?;
+        under_way.is_asked_to_end = Some(why.into());
         Some(Order::End { run: under_way.run })
     }
 

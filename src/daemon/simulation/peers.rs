@@ -141,8 +141,11 @@ impl Simulation {
         match fact {
             incidents::Fact::Opened(open) => {
                 let before = self.peers.incidents.insert(open.subject.clone(), open.gravity);
-                self.promise(before.is_none_or(|before| before < open.gravity), || {
-                    format!("{} is told once, and again only when it is graver", open.subject)
+                // What eases and gets as grave again meanwhile are values of the board; only of those it is said.
+                let may_ease = open.app.is_none() && open.gravity == Gravity::Critical;
+                let is_news = |before: Gravity| before < open.gravity || may_ease && before == open.gravity;
+                self.promise(before.is_none_or(is_news), || {
+                    format!("{} is told once, and again only when it is graver, or as grave again", open.subject)
                 });
             }
             incidents::Fact::Closed { subject } => {

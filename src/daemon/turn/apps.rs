@@ -187,8 +187,10 @@ impl World {
         if !app.services.is_settled() {
             return;
         }
+        // What is to be alone with the data waits for scheduled commands as for services.
+        let is_alone = app.services.target().is_some() || !app.agenda.is_running();
         let waits = app.active.as_ref().is_some_and(|deployment| deployment.waits_for_services());
-        if waits {
+        if waits && is_alone {
             self.drive(now, name, None, crate::deploy::Input::Settled, actions);
         }
     }
@@ -291,7 +293,11 @@ impl World {
         let Some(app) = self.apps.get_mut(name) else { return };
         let Some(watch) = app.watch.as_mut().filter(|watch| watch.serial == serial) else { return };
         let is_excused = watch.probe(index).is_some_and(|probe| is_in_grace(now, &app.services, probe));
-        watch.seen(now.mono, index, result, is_excused);
+        // What a person stopped cannot answer, and is no reason to repair or to take anything back.
+        let target = app.services.target();
+        let about = |probe| ladder::concerned(std::iter::once(probe), &target?.services);
+        let is_held = watch.probe(index).and_then(about).is_some_and(|all| all.iter().all(|it| app.services.holds(it)));
+        watch.seen(now.mono, index, if is_held { Ok(()) } else { result }, is_excused);
         if app.services.is_held() {
             return;
         }
@@ -315,6 +321,7 @@ impl World {
             (Verdict::Well, Some(_)) => {
                 app.eager_until = None;
                 watch.steady(now.mono);
+                app.ladder.is_well_again();
                 self.tell_of_health(now, name, actions);
             }
             (Verdict::Well, None) => self.is_well_again(now, name, actions),

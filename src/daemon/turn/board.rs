@@ -34,6 +34,8 @@ const ENOUGH_DISK: u64 = 1 << 30;
 const ENOUGH_INODES: u64 = 10_000;
 /// After so many samples everything that stands is known: none takes more to rise.
 const SETTLED: u32 = 6;
+/// What people are told of as long as a look does not come back.
+const SENSORS: &str = "sensors";
 /// No clock that was ever set shows less: 2024-01-01.
 const CLOCK_WAS_SET: WallTime = WallTime(1_704_067_200_000);
 
@@ -132,9 +134,7 @@ impl World {
             Look::UnderWay { since } if since + PATIENCE <= now.mono => {
                 self.board.look = Look::Lost;
                 self.board.strained.clear();
-                let text = "the board's sensors do not answer (a file system that hangs?): deployments begin without \
-                            asking them";
-                actions.push(Action::Note { level: log::Level::Error, text: text.into() });
+                self.tell(now, nothing_is_heard(), actions);
                 self.begin_what_may(now, actions);
             }
             _ => {}
@@ -153,6 +153,10 @@ impl World {
     /// A look came back.
     pub(super) fn sensed(&mut self, now: Moment, result: Result<Box<Readings>, String>, actions: &mut Vec<Action>) {
         self.board.look = Look::None;
+        if self.mail.incidents.is_open(&Subject::host(SENSORS)) {
+            let what = "the board's sensors answer again".into();
+            self.tell(now, Happening::Recovered { about: Subject::host(SENSORS), app: None, what }, actions);
+        }
         match result {
             Ok(readings) => {
                 self.board.strained = strained(&readings, &self.board.health, now.wall, &self.board.strained);
@@ -181,7 +185,7 @@ impl World {
         let Some((_, readings)) = board.seen.as_ref().filter(|_| board.judged_at.is_none_or(is_time)) else { return };
         board.judged_at = Some(now.mono);
         board.judged = board.judged.saturating_add(1);
-        let is_settled = board.judged == SETTLED;
+        let is_settled = board.judged >= SETTLED;
         let changes = board.judge.look(readings, &board.health.thresholds);
         self.keep_sample(now, !changes.is_empty(), actions);
         for change in changes {
@@ -192,13 +196,14 @@ impl World {
                     self.tell(now, happening, actions);
                 }
                 Change::Eased(finding) => {
-                    actions.push(Action::Note { level: log::Level::Warn, text: finding.what });
+                    actions.push(Action::Note { level: log::Level::Warn, text: finding.what.clone() });
+                    // Nobody is told, but should it get as grave again, people are.
+                    self.tell(now, trouble(finding), actions);
                 }
             }
         }
         if is_settled {
-            let stands = self.board.judge.findings().into_iter().map(|finding| Subject::host(&finding.about));
-            self.close_what_stands_no_longer(now, stands.collect(), actions);
+            self.close_what_stands_no_longer(now, actions);
         }
     }
 
@@ -232,6 +237,18 @@ fn trouble(finding: Finding) -> Happening {
         gravity: if finding.level == Level::Critical { Gravity::Critical } else { Gravity::Warning },
         what: finding.what,
         advice: Some(finding.advice),
+    }
+}
+
+fn nothing_is_heard() -> Happening {
+    let advice = "A file system may hang: `journalctl -k` shows which. Until they answer nothing is known of the board, and \
+                  deployments begin without asking them.";
+    Happening::Trouble {
+        about: Subject::host(SENSORS),
+        app: None,
+        gravity: Gravity::Warning,
+        what: "the board's sensors do not answer".into(),
+        advice: Some(advice.into()),
     }
 }
 

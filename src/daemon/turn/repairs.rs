@@ -44,6 +44,11 @@ impl World {
     pub(super) fn is_well_again(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let Some(app) = self.apps.get_mut(name) else { return };
         if app.unwell.take().is_none() {
+            app.ladder.is_well_again();
+            // An earlier daemon told of it, or it was before a deployment or a restart by hand.
+            if self.mail.incidents.is_open(&Subject::app(name, "health")) {
+                self.tell_of_health(now, name, actions);
+            }
             return;
         }
         let repairs = match app.ladder.taken() {
@@ -62,8 +67,12 @@ impl World {
         let nobody_deploys = self.apps.values().all(|app| app.active.is_none());
         let app = self.apps.get_mut(name).filter(|app| app.active.is_none())?;
         let rules = &app.config.repair;
-        let reboot = nobody_deploys && ladder::may_reboot(rules.reboots_per_day, &app.reboots, now.wall);
-        let done = match app.ladder.next(now.mono, Means { units: !rules.units.is_empty(), reboot })? {
+        // What a person stopped may be all that is amiss: neither units nor the host are restarted for that.
+        let meant = app.services.target().into_iter().flat_map(|target| target.services.keys());
+        let whole = meant.into_iter().all(|service| !app.services.holds(service));
+        let units = whole && !rules.units.is_empty();
+        let reboot = whole && nobody_deploys && ladder::may_reboot(rules.reboots_per_day, &app.reboots, now.wall);
+        let done = match app.ladder.next(now.mono, Means { units, reboot })? {
             Rung::Services => self.restart_what_is_concerned(now, name, actions),
             Rung::Units => {
                 let units = rules.units.clone();
@@ -182,9 +191,22 @@ impl World {
         self.tell(now, trouble, actions);
     }
 
+    /// Which services keep ending, as an earlier daemon told.
+    pub(super) fn remember_who_keeps_ending(&mut self) {
+        for app in self.apps.values_mut() {
+            let prefix = format!("app/{}/ends/", app.config.name);
+            let open = self.mail.incidents.iter().filter_map(|open| open.subject.strip_prefix(&prefix));
+            app.looping.extend(open.filter_map(|service| ServiceName::new(service).ok()));
+        }
+    }
+
     /// Services that kept ending and run for a while now, or are not meant to run any more.
     pub(super) fn look_who_runs_again(&mut self, now: Moment, name: &AppName, actions: &mut Vec<Action>) {
         let Some(app) = self.apps.get_mut(name).filter(|app| !app.looping.is_empty()) else { return };
+        // What should run is not known yet.
+        if app.services.is_undecided() {
+            return;
+        }
         let is_over = |service: &ServiceName| {
             let is_meant = app.services.target().is_some_and(|target| target.services.contains_key(service));
             if !is_meant || app.services.holds(service) {
@@ -206,6 +228,9 @@ impl World {
 impl AppWorld {
     /// When one of the services that kept ending has run for long enough.
     pub(super) fn runs_again_at(&self) -> Option<Duration> {
+        if self.services.is_undecided() {
+            return None;
+        }
         self.looping.iter().filter_map(|service| stable_at(self, service)).min()
     }
 }
@@ -223,3 +248,6 @@ fn stable_at(app: &AppWorld, service: &ServiceName) -> Option<Duration> {
 fn ends(app: &AppName, service: &ServiceName) -> Subject {
     Subject::app(app, &format!("ends/{service}"))
 }
+
+#[cfg(test)]
+mod tests;

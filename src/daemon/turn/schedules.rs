@@ -52,6 +52,7 @@ impl World {
         app.scheduled_in.remove(&run);
         let orders = app.agenda.ended(&clock, run, outcome);
         self.carry_schedules(now, name, orders, actions);
+        self.tell_if_settled(now, name, actions);
     }
 
     /// A person wants one to run now.
@@ -88,7 +89,9 @@ impl World {
         let name = &app.config.name;
         match self.leave_for_schedules(now, app) {
             Leave::Now | Leave::Later(Some(_)) => Ok(()),
-            Leave::Later(None) => Err("a deployment is under way, or the daemon is about to be replaced".into()),
+            Leave::Later(None) | Leave::Alone => {
+                Err("a deployment is under way, or the daemon is about to be replaced".into())
+            }
             Leave::No if app.live.is_none() => Err(format!("nothing is live yet: `pintle deploy {name}`")),
             Leave::No => Err(format!("{name} is stopped: `pintle start {name}`")),
         }
@@ -97,6 +100,10 @@ impl World {
     /// Whether its commands may run now.
     fn leave_for_schedules(&self, now: Moment, app: &AppWorld) -> Leave {
         let is_meant = app.live.is_some() && app.services.target().is_some();
+        let is_down = app.live.is_some() && !app.services.is_undecided() && app.services.target().is_none();
+        if app.active.is_some() && is_down && !self.stopping && !app.removed {
+            return Leave::Alone;
+        }
         if app.active.is_some() && !self.stopping && !app.removed || app.services.is_undecided() {
             return Leave::Later(None);
         }
@@ -121,7 +128,13 @@ impl World {
                     let pending = Pending::Schedule { app: name.clone(), schedule: Box::new(schedule), run };
                     self.record(entries, pending, actions);
                 }
-                Order::End { run } => actions.push(Action::EndSchedule { run }),
+                Order::End { run } => match self.take_unwritten(name, run) {
+                    true => {
+                        let outcome = Outcome::Ended("it had not begun yet".into());
+                        self.schedule_ended(now, name, run, outcome, actions);
+                    }
+                    false => actions.push(Action::EndSchedule { run }),
+                },
                 Order::Remember { name: schedule, row } => {
                     let entries = vec![Entry::Scheduled { app: name.clone(), name: schedule, row }];
                     actions.push(Action::Record { token: None, entries });
@@ -133,7 +146,11 @@ impl World {
                     );
                     actions.push(Action::Note { level: log::Level::Warn, text });
                 }
-                Order::Failed { name: schedule, why, first: true } => {
+                Order::Failed { name: schedule, why, first } => {
+                    if !first {
+                        let text = format!("{name}: schedule {schedule} failed again: {why}");
+                        actions.push(Action::Note { level: log::Level::Warn, text });
+                    }
                     let trouble = Happening::Trouble {
                         about: about(name, &schedule),
                         app: Some(name.clone()),
@@ -143,9 +160,10 @@ impl World {
                     };
                     self.tell(now, trouble, actions);
                 }
-                Order::Failed { name: schedule, why, first: false } => {
-                    let text = format!("{name}: schedule {schedule} failed again: {why}");
-                    actions.push(Action::Note { level: log::Level::Warn, text });
+                Order::Gone { name: schedule } => {
+                    let what = format!("{name}: schedule {schedule}, which failed, is not there any more");
+                    let over = Happening::Recovered { about: about(name, &schedule), app: Some(name.clone()), what };
+                    self.tell(now, over, actions);
                 }
                 Order::Recovered { name: schedule } => {
                     let what = format!("{name}: schedule {schedule} went well again");
@@ -155,6 +173,13 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A run that waits for its row to be written - on a disk that hangs, for ever - need not any more.
+    fn take_unwritten(&mut self, name: &AppName, run: u64) -> bool {
+        let is_it = |pending: &Pending| matches!(pending, Pending::Schedule { app, run: waiting, .. } if app == name && *waiting == run);
+        let token = self.pending.iter().find(|(_, pending)| is_it(pending)).map(|(token, _)| *token);
+        token.is_some_and(|token| self.pending.remove(&token).is_some())
     }
 
     /// It is known that it begins. Meanwhile the app may have been stopped, or a deployment have begun.
@@ -169,7 +194,13 @@ impl World {
         let leave = self.apps.get(name).map_or(Leave::No, |app| self.leave_for_schedules(now, app));
         match leave {
             Leave::Now | Leave::Later(Some(_)) => {}
-            Leave::Later(None) => {
+            Leave::Later(None) | Leave::Alone => {
+                let text = format!(
+                    "{name}: schedule {} does not begin: a deployment is under way, or the daemon is about to be \
+                     replaced; what was due begins afterwards, what was asked for by hand is to be asked for again",
+                    schedule.name
+                );
+                actions.push(Action::Note { level: log::Level::Info, text });
                 let clock = self.schedules_clock(now);
                 let put_off = self.any_app(name).and_then(|app| app.agenda.put_off(&clock, run));
                 return self.carry_schedules(now, name, put_off.into_iter().collect(), actions);
@@ -229,3 +260,6 @@ fn run_view(run: &Run) -> ScheduleRunView {
         message: ended.and_then(|(outcome, _)| outcome.message()).map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,11 @@ impl World {
     }
 
     /// Begins to tell the address as it is configured now.
-    pub(super) fn readdress_dns(&mut self, now: Moment, dns: Option<&DuckDns>) {
+    pub(super) fn readdress_dns(&mut self, now: Moment, dns: Option<&DuckDns>, actions: &mut Vec<Action>) {
+        if dns.is_none() {
+            let what = "no address is told to DuckDNS any more".into();
+            self.tell(now, Happening::Recovered { about: Subject::host(DUCKDNS), app: None, what }, actions);
+        }
         let dns = dns.map(|dns| Arc::new(dns.clone()));
         if dns != self.mail.dns {
             self.mail.teller = if dns.is_some() { Teller::new(now) } else { Teller::default() };

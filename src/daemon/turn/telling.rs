@@ -124,9 +124,13 @@ impl World {
     }
 
     /// What an earlier daemon had told of the board, and what the board does not show any more, is over.
-    pub(super) fn close_what_stands_no_longer(&mut self, now: Moment, stands: Vec<Subject>, actions: &mut Vec<Action>) {
+    pub(super) fn close_what_stands_no_longer(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let is_ours = |subject: &Subject| super::standing::SUBJECTS.iter().any(|ours| *subject == Subject::host(ours));
-        let gone = self.mail.incidents.of_the_host().filter(|(about, _)| !stands.contains(about) && !is_ours(about));
+        let judge = &self.board.judge;
+        let may_stand =
+            |open: &incidents::Incident| open.subject.strip_prefix("host/").is_some_and(|it| judge.may_stand(it));
+        let open = self.mail.incidents.of_the_host();
+        let gone = open.filter(|(about, open)| !may_stand(open) && !is_ours(about));
         let gone: Vec<(Subject, String)> = gone.map(|(about, open)| (about, open.what.clone())).collect();
         for (about, was) in gone {
             let what = format!("no longer so: {was}");
@@ -245,7 +249,7 @@ impl World {
         let view = |open: &incidents::Incident| IncidentView {
             about: open.subject.clone(),
             app: open.app.clone(),
-            critical: open.gravity == Gravity::Critical,
+            critical: self.mail.incidents.gravity_now(open) == Gravity::Critical,
             what: open.what.clone(),
             since: open.since,
         };
@@ -254,9 +258,9 @@ impl World {
 
     /// Who is told, as configured now; messages for others are forgotten.
     pub(in super::super) fn readdress(&mut self, now: Moment, config: &Config, actions: &mut Vec<Action>) {
-        self.readdress_dns(now, config.host.duckdns.as_ref());
         self.mail.targets = targets(config);
         self.mail.redactor = Redactor::of(config);
+        self.readdress_dns(now, config.host.duckdns.as_ref(), actions);
         let targets = &self.mail.targets;
         let gone = self.mail.outbox.keep_only(|channel| targets.contains_key(channel));
         let mut entries: Vec<Entry> = gone.into_iter().map(Entry::Post).collect();
@@ -285,6 +289,7 @@ impl World {
         }
         self.readdress(now, config, actions);
         self.expect_to_be_steady(now);
+        self.remember_who_keeps_ending();
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) struct Said {
 }
 
 /// Something that could not be read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Unknown {
     /// This.
     One(String),
@@ -290,9 +290,14 @@ fn surroundings(readings: &Readings, said: &mut Said) {
         });
     }
     let uptime = readings.uptime.value().copied().unwrap_or_default();
-    said.gauge("clock", readings.clock_synchronised.clone(), |synchronised| Opinion {
+    // It may still be told the time: whether it will be is not known yet.
+    let clock = match readings.clock_synchronised.clone() {
+        Reading::Value(false) if uptime < CLOCK_IS_SET => Reading::Unreadable("it is too early to tell".into()),
+        reading => reading,
+    };
+    said.gauge("clock", clock, |synchronised| Opinion {
         about: "clock".into(),
-        level: if synchronised || uptime < CLOCK_IS_SET { Level::Ok } else { Level::Warning },
+        level: if synchronised { Level::Ok } else { Level::Warning },
         what: match synchronised {
             true => "the clock is synchronised".into(),
             false => format!("nothing holds the clock to the true time, {} after the boot", Span(uptime)),

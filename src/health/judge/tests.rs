@@ -95,6 +95,23 @@ fn under_voltage_is_told_at_once_and_remembered_until_the_next_boot() {
 }
 
 #[test]
+fn what_is_unknown_or_about_to_rise_may_stand() {
+    let clock = |uptime: u64, synchronised: bool| Readings {
+        uptime: Reading::Value(std::time::Duration::from_secs(uptime)),
+        clock_synchronised: Reading::Value(synchronised),
+        ..Readings::default()
+    };
+    let table =
+        [(clock(10, false), true), (clock(10, true), false), (clock(599, false), true), (clock(600, false), true)];
+    for (readings, expected) in table {
+        let mut judge = Judge::default();
+        judge.look(&readings, &Thresholds::default());
+        assert_eq!((judge.may_stand("clock"), judge.findings().len()), (expected, 0), "{readings:?}");
+        assert!(!judge.may_stand("temperature"));
+    }
+}
+
+#[test]
 fn one_look_finds_what_is_beyond_a_limit_the_gravest_first() {
     let disk = Disk {
         mount: "/var/lib/pintle".into(),

@@ -363,3 +363,67 @@ fn a_run_by_hand_changes_no_time_and_one_that_is_gone_ends_in_peace() {
     let unknown = desk.agenda.begin_by_hand(&desk.clock, &name, &mut desk.runs_made);
     assert!(unknown.unwrap_err().contains("no schedules"));
 }
+
+#[test]
+fn one_that_is_gone_before_it_begins_is_put_off_and_leaves_nothing_under_way() {
+    let mut desk = Desk::new("2026-11-02T12:00:00Z", &[every(HOUR)]);
+    desk.pass_and(HOUR + MINUTE, |_| {});
+    let run = *desk.running.keys().next().unwrap();
+    desk.schedules.clear();
+    desk.follow();
+    assert!(desk.agenda.is_running());
+    let order = desk.agenda.put_off(&desk.clock, run);
+    desk.running.clear();
+    desk.carry(order.into_iter().collect());
+    assert!(!desk.agenda.is_running());
+    assert!(desk.diary.values().all(|row| row.run.is_none()), "nobody is to think that it was cut off");
+    desk.schedules = vec![every(HOUR)];
+    desk.begun_since();
+    desk.follow();
+    assert_eq!(desk.begun_since().len(), 1, "it is still due");
+}
+
+#[test]
+fn a_failing_one_that_goes_is_said_to_be_gone() {
+    let gone = |desk: &mut Desk| {
+        let told = std::mem::take(&mut desk.told).into_iter();
+        told.filter(|told| matches!(told, Order::Gone { name } if name.as_str() == "tidy")).count()
+    };
+    for (outcome, expected) in [(Outcome::Failed("exit 1".into()), 1), (Outcome::Well, 0)] {
+        let mut desk = Desk::new("2026-11-02T12:00:00Z", &[every(HOUR)]);
+        desk.pass_and(HOUR + MINUTE, |desk| desk.end_all(&outcome));
+        desk.schedules.clear();
+        desk.follow();
+        assert_eq!(gone(&mut desk), expected, "{outcome:?}, while the daemon runs");
+        desk.away(DAY, MINUTE, true);
+        assert_eq!(gone(&mut desk), expected, "{outcome:?}, while none ran");
+
+        let mut desk = Desk::new("2026-11-02T12:00:00Z", &[every(HOUR)]);
+        desk.pass_and(HOUR + MINUTE, |_| {});
+        desk.schedules.clear();
+        desk.follow();
+        gone(&mut desk);
+        desk.end_all(&outcome);
+        assert_eq!(gone(&mut desk), expected, "{outcome:?}, during its run");
+    }
+}
+
+#[test]
+fn who_must_be_alone_ends_what_runs_and_lets_nothing_pass_by() {
+    let mut desk = Desk::new("2026-11-02T12:00:00Z", &[every(HOUR)]);
+    desk.pass_and(HOUR + MINUTE, |_| {});
+    let run = *desk.running.keys().next().unwrap();
+    desk.leave = Leave::Alone;
+    desk.look();
+    desk.look();
+    assert_eq!(std::mem::take(&mut desk.told), [Order::End { run }], "once");
+    desk.end_all(&Outcome::Failed("a signal".into()));
+    assert_eq!(desk.told, [], "that we ended it is no failure");
+    desk.begun_since();
+    desk.step(HOUR);
+    desk.look();
+    assert_eq!(desk.begun_since().len(), 0);
+    desk.leave = Leave::Now;
+    desk.look();
+    assert_eq!(desk.begun_since().len(), 1);
+}

@@ -77,10 +77,56 @@ fn a_look_that_does_not_come_back_is_waited_for_no_longer_and_not_repeated() {
     world.watch_the_board(at(100), HostHealth::default());
     assert!(matches!(world.turn(at(100), Event::Tick)[..], [Action::Sense]));
     assert_eq!(world.deadline(), Some(Duration::from_secs(110)));
-    assert!(matches!(world.turn(at(110), Event::Tick)[..], [Action::Note { level: log::Level::Error, .. }]));
+    let sensors = Subject::host(SENSORS);
+    world.turn(at(110), Event::Tick);
+    assert!(world.mail.incidents.is_open(&sensors), "people hear that nothing is watched");
     assert_eq!(world.deadline(), None, "a second thread would hang beside the first");
     world.turn(at(500), Event::Sensed { result: Ok(Box::default()) });
+    assert!(!world.mail.incidents.is_open(&sensors));
     assert_eq!(world.deadline(), Some(Duration::from_secs(560)));
+}
+
+/// A daemon that was told by the one before it that `about` is wrong, after each of its looks: is it still?
+fn is_open_after_each(about: &str, looks: impl IntoIterator<Item = Readings>) -> Vec<bool> {
+    let what = Finding { about: about.into(), level: Level::Warning, what: "it is bad".into(), advice: String::new() };
+    let mut world = World::default();
+    world.watch_the_board(at(0), HostHealth::default());
+    world.tell(at(0), trouble(what), &mut vec![]);
+    let mut each = vec![];
+    for (minute, readings) in looks.into_iter().enumerate() {
+        let now = at(minute as u64 * MINUTE);
+        world.turn(now, Event::Tick);
+        world.turn(now, Event::Sensed { result: Ok(Box::new(readings)) });
+        each.push(world.mail.incidents.is_open(&Subject::host(about)));
+    }
+    each
+}
+
+#[test]
+fn what_an_earlier_daemon_told_ends_when_it_is_known_to_be_over_and_no_sooner() {
+    let clock = |minute: u64, synchronised: bool| Readings {
+        uptime: Reading::Value(Duration::from_secs(minute * MINUTE)),
+        clock_synchronised: Reading::Value(synchronised),
+        ..Readings::default()
+    };
+    // After a reboot without network it is not known for ten minutes, then it is found again.
+    assert!(is_open_after_each("clock", (0..30).map(|minute| clock(minute, false))).into_iter().all(|open| open));
+    let set = is_open_after_each("clock", (0..30).map(|minute| clock(minute, minute >= 8)));
+    assert_eq!(set.iter().position(|open| !open), Some(8), "{set:?}");
+    let cool = is_open_after_each("temperature", (0..10).map(|_| degrees(50.0)));
+    assert_eq!(cool.iter().position(|open| !open), Some(SETTLED as usize - 1), "{cool:?}");
+    // A sensor that fails for a while at the beginning hides nothing for ever.
+    let broken = || Readings { temperature: Reading::Unreadable("broken".into()), ..Readings::default() };
+    let late = is_open_after_each("temperature", (0..12).map(|n| if n < 9 { broken() } else { degrees(50.0) }));
+    assert_eq!(late.iter().position(|open| !open), Some(9), "{late:?}");
+}
+
+#[test]
+fn what_eased_and_is_as_grave_again_is_told_again() {
+    let waves = |second: u64| degrees(if (second / HOUR).is_multiple_of(2) { 85.0 } else { 77.0 });
+    let (told, _) = live_through(4 * HOUR, waves);
+    let grave = told.iter().filter(|(_, text)| text.contains("85.0")).count();
+    assert_eq!((grave, told.len()), (2, 4), "{told:?}");
 }
 
 #[test]
