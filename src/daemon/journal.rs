@@ -148,3 +148,7 @@ fn write_alone(diary: &mut Diary, page: Page, backlog: &mut Vec<Entry>, post: &P
         post.send(Event::Recorded { token, result: written.map_err(|error| error.to_string()) });
     }
 }
+
+#[cfg(test)]
+#[path = "journal/tests.rs"]
+mod tests;
