@@ -68,17 +68,18 @@ impl Daemon {
     }
 
     /// Asks several at once and adds what is answered to `answers`, in order; those that are left when it fails can be
-    /// asked again.
+    /// asked again. `patience` is for all of it, also where a connection from before turns out to be dead.
     pub(super) fn ask_all(
         &self,
         requests: &[Request],
         patience: Duration,
         answers: &mut Vec<Answer>,
     ) -> Result<(), AskError> {
-        let patience = patience.max(Duration::from_millis(1));
+        let until = Instant::now() + patience;
+        let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let (kept, before) = (self.kept(), answers.len());
         if let Some(mut client) = kept {
-            match client.ask_all(requests, patience, answers) {
+            match client.ask_all(requests, left(), answers) {
                 Ok(()) => {
                     self.keep(client);
                     return Ok(());
@@ -89,7 +90,7 @@ impl Daemon {
             }
         }
         let mut client = Client::connect(&self.socket)?;
-        client.ask_all(requests, patience, answers)?;
+        client.ask_all(requests, left(), answers)?;
         self.keep(client);
         Ok(())
     }
