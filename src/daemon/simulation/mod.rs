@@ -55,6 +55,7 @@ use random::Random;
 use scenario::Branch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use trace::Trace;
 use work::{Busy, Disk};
@@ -245,9 +246,20 @@ fn hold_many(seeds: u64, steps: u64) {
     if let Some(seed) = given("PINTLE_SEED") {
         return hold(seed, steps);
     }
-    for seed in 0..given("PINTLE_SEEDS").unwrap_or(seeds) {
-        hold(seed, steps);
-    }
+    let seeds = given("PINTLE_SEEDS").unwrap_or(seeds);
+    let next = AtomicU64::new(given("PINTLE_FIRST_SEED").unwrap_or(0));
+    let hold_some = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return;
+            }
+            hold(seed, steps);
+        }
+    };
+    // Each seed is a world of its own, and a core of its own makes a million of steps a matter of minutes.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(hold_some))));
 }
 
 #[test]

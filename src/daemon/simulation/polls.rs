@@ -119,7 +119,13 @@ impl Simulation {
             let since_it_moved = earlier.take_while(|(_, other)| !moved(other));
             let same: Vec<_> = since_it_moved.filter(|(_, other)| other.commit == row.commit).collect();
             let ran = |other: &Row| other.phase.is_some_and(|phase| phase > Phase::Fetch);
-            let is_blameless = |other: &Row| !ran(other) && other.status == DeployStatus::Failed;
+            // Neither is it the commit's fault that its app was taken out before its turn: it is begun when the app is back.
+            let went = |other: &Row| other.message.as_ref().is_some_and(|why| why.contains("configured no longer"));
+            let is_blameless = |other: &Row| match other.status {
+                DeployStatus::Failed => !ran(other),
+                DeployStatus::Cancelled => !ran(other) && went(other),
+                _ => false,
+            };
             if let Some((before, _)) = same.first().filter(|_| !same.iter().any(|(_, other)| is_blameless(other))) {
                 twice.push((**before, *number));
             }
