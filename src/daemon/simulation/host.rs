@@ -320,6 +320,7 @@ impl Simulation {
         self.promises.clock_was_set_at.push(self.now.mono);
         self.now.wall = WallTime(self.now.wall.0 + by);
         self.trace.note(self.now, || format!("-- the wall clock jumps by {by} ms"));
+        self.commands.the_clock_jumped();
     }
 
     pub(super) fn fill_the_disk(&mut self) {
